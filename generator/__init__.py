@@ -1,0 +1,1 @@
+"""Generates agent skills from fal.ai model ids."""

@@ -141,7 +141,7 @@ def _construct(node: yaml.Node) -> Any:
 
 
 def _unreadable(path: Path, err: Exception) -> ConfigurationError:
-    mark = getattr(err, "problem_mark", None) or getattr(err, "context_mark", None)
+    mark: Any = getattr(err, "problem_mark", None) or getattr(err, "context_mark", None)
     place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
     problem = getattr(err, "problem", None) or str(err).partition("\n")[0]
     return ConfigurationError(f"{place}: is no valid YAML: {problem}")

@@ -15,11 +15,12 @@ from typing import Any
 
 from falq.config_file import Entry, read_entries, shown
 from falq.errors import ConfigurationError, UsageError
+from falq.limits import MAX_INTERVAL_S, MAX_RATE_PER_MIN, Limits
 from falq.model_id import parse_model_id
 
-#: A year: longer times are slips, and sums of them would leave the exact range of Lua numbers.
-MAX_SECONDS = 366 * 86_400.0
-MAX_COUNT = 1_000_000
+#: Longer times are slips, as no job waits or runs for a month.
+MAX_SECONDS = 31 * 86_400.0
+MAX_COUNT = 999_999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +29,6 @@ class ModelRate:
 
     rate_per_min: float | None = None
     burst: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The limits of one queue as admission applies them.
-
-    ``max_concurrent`` 0 pauses the queue. In any window of t seconds at most
-    ``burst + rate_per_min * t / 60`` jobs start, two starts lie ``start_interval_s`` apart.
-    """
-
-    max_concurrent: int
-    start_interval_s: float
-    rate_per_min: float
-    burst: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,15 +144,15 @@ class _Setting:
         return self.check(number_from_text(text))
 
 
-def _seconds(*, zero: bool) -> Callable[[Any], float]:
-    return lambda value: _bounded(value, MAX_SECONDS, zero=zero)
+def _seconds(*, zero: bool, most: float = MAX_SECONDS) -> Callable[[Any], float]:
+    return lambda value: _bounded(value, most, zero=zero)
 
 
 _RATE = _Setting(
     "global_rate_per_min",
     "FAL_QUEUE_RATE_PER_MIN",
     "starts per minute, a number > 0",
-    lambda value: _bounded(value, MAX_COUNT, zero=False),
+    lambda value: _bounded(value, MAX_RATE_PER_MIN, zero=False),
 )
 _BURST = _Setting(
     "global_burst", "FAL_QUEUE_BURST", "a whole number >= 1", lambda value: whole_number(value, 1)
@@ -178,7 +165,10 @@ _SETTINGS = (
         lambda value: whole_number(value, 0),
     ),
     _Setting(
-        "start_interval", "FAL_QUEUE_START_INTERVAL", "seconds, a number >= 0", _seconds(zero=True)
+        "start_interval",
+        "FAL_QUEUE_START_INTERVAL",
+        "seconds, a number >= 0, at most a day",
+        _seconds(zero=True, most=MAX_INTERVAL_S),
     ),
     _Setting(
         "poll_interval", "FAL_QUEUE_POLL_INTERVAL", "seconds, a number > 0", _seconds(zero=False)

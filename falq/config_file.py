@@ -108,7 +108,7 @@ def _check_shape(text: str, path: Path) -> None:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
             raise ConfigurationError(
-                f"{path}:{event.start_mark.line + 1}: aliases (*name) and nesting deeper than "
+                f"{path}:{_line(event)}: aliases (*name) and nesting deeper than "
                 f"{MAX_DEPTH} are refused: expected plain settings"
             )
 
@@ -130,7 +130,7 @@ def _entries(node: yaml.Node, path: Path) -> Iterator[Entry]:
         yield Entry(key, _construct(value_node), path, line, value_node)
 
 
-def _line(node: yaml.Node) -> int:
+def _line(node: Any) -> int:
     return node.start_mark.line + 1 if node.start_mark is not None else 1
 
 

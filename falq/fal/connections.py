@@ -1,0 +1,145 @@
+"""Keep-alive connections that are found in constant time.
+
+httpcore's own pool walks all its connections for each request, squared for idle ones; with
+1,000 jobs in flight that costs more than the requests. Here a connection in use is nobody's
+business, and the idle ones of an origin lie on a stack. How many are open is bounded by the
+jobs in flight, so a request never waits for a connection.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+import httpcore
+import httpx
+
+#: Idle connections are kept as long as common gateways keep theirs, with a margin.
+KEEP_ALIVE_S = 30.0
+#: A bound on idle sockets after a burst.
+MAX_IDLE = 256
+#: Name of the request extension that asks for a connection no longer idle than that.
+MAX_IDLE_S = "falq_max_idle_s"
+
+_Idle = deque[tuple[float, httpcore.AsyncHTTPConnection]]
+#: What httpcore raises, as httpx names it; both trees have the same names.
+_TRANSLATED: dict[type[BaseException], type[httpx.TransportError]] = {
+    getattr(httpcore, name): getattr(httpx, name)
+    for name in (
+        "ConnectTimeout", "ReadTimeout", "WriteTimeout", "ConnectError", "ReadError",
+        "WriteError", "LocalProtocolError", "RemoteProtocolError", "UnsupportedProtocol",
+    )
+}  # fmt: skip
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except tuple(_TRANSLATED) as error:
+        raise _TRANSLATED[type(error)](str(error)) from error
+
+
+class Connections(httpx.AsyncBaseTransport):
+    """A transport over plain HTTP/1.1 connections, each used by one request at a time."""
+
+    def __init__(self) -> None:
+        self._idle: dict[httpcore.Origin, _Idle] = {}
+        self._ssl_context: ssl.SSLContext | None = None
+        self._closed = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request on an idle connection or on one of its own."""
+        url = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        asked = httpcore.Request(
+            method=request.method,
+            url=url,
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        max_idle_s = request.extensions.get(MAX_IDLE_S, KEEP_ALIVE_S)
+        connection = self._find(url.origin, max_idle_s) or self._open(url.origin)
+        with _translated():
+            answer = await connection.handle_async_request(asked)
+        return httpx.Response(
+            status_code=answer.status,
+            headers=answer.headers,
+            stream=_Body(answer.stream, self, url.origin, connection),
+            extensions=answer.extensions,
+        )
+
+    def _find(
+        self, origin: httpcore.Origin, max_idle_s: float
+    ) -> httpcore.AsyncHTTPConnection | None:
+        idle = self._idle.get(origin)
+        oldest = monotonic() - max_idle_s
+        while idle and idle[-1][0] >= oldest:
+            _, connection = idle.pop()
+            if not connection.has_expired():
+                return connection
+        return None
+
+    def _open(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
+        secure = origin.scheme == b"https"
+        if secure and self._ssl_context is None:
+            self._ssl_context = httpx.create_ssl_context(trust_env=False)
+        return httpcore.AsyncHTTPConnection(origin, ssl_context=self._ssl_context)
+
+    async def give_back(
+        self, origin: httpcore.Origin, connection: httpcore.AsyncHTTPConnection
+    ) -> None:
+        """Keep a connection for the next request, unless its reply was not read to the end."""
+        if not connection.is_idle():
+            return
+        if self._closed:
+            await connection.aclose()
+            return
+        idle = self._idle.setdefault(origin, deque())
+        idle.append((monotonic(), connection))
+        await self._drop_stale(idle)
+
+    async def _drop_stale(self, idle: _Idle) -> None:
+        oldest = monotonic() - KEEP_ALIVE_S
+        while idle and (idle[0][0] < oldest or len(idle) > MAX_IDLE):
+            _, connection = idle.popleft()
+            await connection.aclose()
+
+    async def aclose(self) -> None:
+        """Close the idle connections; those in use close as their requests end."""
+        self._closed = True
+        for idle in self._idle.values():
+            while idle:
+                _, connection = idle.popleft()
+                await connection.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(
+        self,
+        stream: object,
+        home: Connections,
+        origin: httpcore.Origin,
+        connection: httpcore.AsyncHTTPConnection,
+    ) -> None:
+        self._stream = stream
+        self._home = home
+        self._origin = origin
+        self._connection = connection
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _translated():
+            async for part in self._stream:  # type: ignore[attr-defined]
+                yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()  # type: ignore[attr-defined]
+        await self._home.give_back(self._origin, self._connection)

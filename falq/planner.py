@@ -73,6 +73,7 @@ class Change:
     to: str
     fields: dict[str, Any]
     error: FalqError | None = None
+    event: dict[str, Any] | None = None
     hold_s: float | None = None
     hold_scope: Literal["queue", "account"] = "queue"
     hold_reason: str = ""
@@ -159,9 +160,25 @@ def after_refused(error: FalqError) -> Change:
     return Change(to="failed", fields={}, error=error)
 
 
-def after_lost(loss: str, now: float) -> Change:
-    """Remember that a reply was lost; the look-up decides what it means."""
-    return Change(to="submitting", fields={"loss": loss, "lost_at": now})
+def after_lost(
+    loss: str, now: float, error: FalqError | None = None, request_id: str | None = None
+) -> Change:
+    """Remember that a reply was lost; the look-up decides what it means.
+
+    A request id that a header told before the reply was lost makes the look-up sure.
+    """
+    fields: dict[str, Any] = {"loss": loss, "lost_at": now}
+    if error is not None:
+        fields["loss_message"] = error.message
+    if request_id is not None:
+        fields["request_id"] = request_id
+    return Change(to="submitting", fields=fields)
+
+
+def after_failure(error: FalqError) -> Change:
+    """End a request that failed at fal; one that was cancelled ends as cancelled."""
+    to = "cancelled" if isinstance(error, JobCancelledError) else "failed"
+    return Change(to=to, fields={}, error=error)
 
 
 def look_up_wait_s(view: JobRecord, now: float, grace_s: float, tries: int) -> float | None:
@@ -173,50 +190,50 @@ def look_up_wait_s(view: JobRecord, now: float, grace_s: float, tries: int) -> f
 
 
 def after_not_found(
-    view: JobRecord, error: FalqError | None, *, looked: bool, resubmit: bool = False
+    view: JobRecord, *, looked: bool, resubmit: bool = False, wait_s: float = 0.0
 ) -> Change:
     """Decide when the grace period is over and the history does not show the request.
 
     Args:
         view: The record, phase ``submitting``.
-        error: What the POST ended with, if this process saw it.
         looked: The history answered; without its answer nothing is proved.
         resubmit: The setting ``on_unknown_submit: resubmit``.
+        wait_s: Backoff before one more submit.
     """
-    if looked and view.loss == "method_not_allowed" and not view.fallback and view.mode != "sync":
-        fields = {"fallback": 1, "submits": view.submits - 1}
-        return Change(to="queued", fields=fields)
     if looked and view.loss == "method_not_allowed":
-        return Change(to="failed", fields={}, error=_refused_method(error))
-    if looked and view.loss == "server_error":
+        if view.fallback or view.mode == "sync":
+            return Change(to="failed", fields={}, error=_refused_method(view))
+        return Change(to="queued", fields={"fallback": True})
+    if looked and (resubmit or view.loss == "server_error") and view.request_id is None:
         if view.submits < MAX_SUBMITS:
-            return Change(to="queued", fields={})
-        return Change(to="failed", fields={}, error=_gave_up(error, view.submits))
-    if resubmit and looked and view.submits < MAX_SUBMITS:
-        return Change(to="queued", fields={})
-    return Change(to="unknown", fields={}, error=_unknown(view, error))
+            return Change(to="queued", fields={}, hold_s=wait_s, hold_reason="fal answered 5xx")
+        return Change(to="failed", fields={}, error=_gave_up(view))
+    return Change(to="unknown", fields={}, error=_unknown(view))
 
 
-def _refused_method(error: FalqError | None) -> FalqError:
-    said = error.message if error is not None else "HTTP 405"
-    return NetworkError(f"fal's endpoint refuses the call: {said}", "check the model id")
-
-
-def _gave_up(error: FalqError | None, submits: int) -> FalqError:
-    said = error.message if error is not None else "a server error"
+def _refused_method(view: JobRecord) -> FalqError:
     return NetworkError(
-        f"fal failed to take the request {submits} times: {said}",
+        f"fal's endpoints refuse {view.model_id}: {_said(view)}", "check the model id"
+    )
+
+
+def _gave_up(view: JobRecord) -> FalqError:
+    return NetworkError(
+        f"fal failed to take the request {view.submits} times: {_said(view)}",
         "nothing of it is in fal's request history; repeat the call later",
     )
 
 
-def _unknown(view: JobRecord, error: FalqError | None) -> FalqError:
-    cause = error.message if error is not None else f"the reply was lost ({view.loss or 'died'})"
+def _unknown(view: JobRecord) -> FalqError:
     return UnknownOutcomeError(
-        f"sent, but what became of it is unknown: {cause}",
+        f"sent, but what became of it is unknown: {_said(view)}",
         "it is not sent again; falq result JOB looks once more, "
         "falq resolve JOB --resend|--fail|--request-id ID decides",
     )
+
+
+def _said(view: JobRecord) -> str:
+    return view.loss_message or f"the reply was lost ({view.loss or 'died'})"
 
 
 def out_of_time(view: JobRecord, now: float, polls: int, max_polls: int | None) -> FalqError | None:

@@ -50,6 +50,7 @@ class JobRecord:
     submitting_at: float | None = None
     loss: str | None = None
     lost_at: float | None = None
+    loss_message: str | None = None
     created_at: float = 0.0
     started_at: float | None = None
     running_at: float | None = None

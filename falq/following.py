@@ -1,0 +1,295 @@
+"""Follows a request at fal until its result is there; reads only, so all of it may be repeated.
+
+A status may come from the stream or from polling; whatever fails on the way is tried again
+until the job's time is over, because an error on a read says nothing about the request.
+Where fal's own endpoints refuse (405) or know the request no longer (404), its request
+history serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from falq.errors import AccountError, FalqError, NetworkError, ResultEndpointError
+from falq.fal.client import FalClient
+from falq.fal.history import HistoryItem, HistoryVerdict, history_problem, history_verdict
+from falq.fal.replies import CancelOutcome, FalStatus, LogLine, Output
+from falq.fal.signals import EndpointRefusedError, RequestNotFoundError, StillRunningError
+from falq.fal.urls import RequestRef
+from falq.ledger import Ledger
+from falq.planner import MAX_REFUSED_LOOKS, Change, cancelled, out_of_time
+from falq.polling import backoff_s, poll_wait_s
+
+#: How long a request that fal was asked to cancel is still followed, seconds.
+CANCEL_PATIENCE_S = 30.0
+#: The stream says nothing for so long: go on by polling, seconds.
+STREAM_IDLE_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowRules:
+    """How a caller wants its request followed."""
+
+    poll_interval_s: float = 5.0
+    fixed_poll_s: float | None = None
+    max_polls: int | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the status stream may be used: not where polls are counted or timed."""
+        return self.fixed_poll_s is None and self.max_polls is None
+
+
+@dataclass
+class Followed:
+    """A result, and how it was found."""
+
+    output: Output
+    recovered: bool = False
+
+
+@dataclass
+class Follower:
+    """Follows one request.
+
+    Args:
+        client: Fal.
+        ledger: The job; its record has a request_id.
+        rules: How to look.
+        logs: Log lines seen so far, each once.
+    """
+
+    client: FalClient
+    ledger: Ledger
+    rules: FollowRules
+    logs: dict[tuple[str | None, str], LogLine] = field(default_factory=dict)
+    polls: int = 0
+    refusals: int = 0
+    failures: int = 0
+    cancel_at: float | None = None
+    position: int | None = None
+
+    async def until_result(self) -> Followed:
+        """Follow the request to its end.
+
+        Raises:
+            ModelError: It failed, in fal's words, or was cancelled.
+            JobTimeoutError: The job's time or polls are used up; it may still run.
+            ResultEndpointError: It ended, but fal hands out no result; ``detail`` is the
+                ``platform_request``.
+            HeldElsewhereError: Another worker goes on with the job.
+        """
+        if self.ledger.record.mode == "sync" or self.ledger.record.fallback:
+            return await self._history_until_result()
+        async with aclosing(self._statuses()) as statuses:
+            async for status in statuses:
+                if status is not None:
+                    await self._tell(status)
+                if status is None or status.completed:
+                    found = await self._try_result(status)
+                    if found is not None:
+                        return found
+        raise AssertionError  # pragma: no cover  # the statuses end only by raising
+
+    @property
+    def ref(self) -> RequestRef:
+        """The request as fal named it."""
+        record = self.ledger.record
+        return RequestRef(
+            model_id=record.model_id,
+            request_id=record.request_id or "",
+            status_url=record.status_url,
+            response_url=record.response_url,
+            cancel_url=record.cancel_url,
+        )
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Give the log lines seen so far, each once, in fal's order."""
+        return [
+            {"timestamp": line.timestamp, "level": line.level, "message": line.message}
+            for line in self.logs.values()
+        ]
+
+    async def _statuses(self) -> AsyncGenerator[FalStatus | None, None]:
+        """Give each status; None where only the result endpoint can tell."""
+        if self.rules.streams:
+            try:
+                async with aclosing(self._streamed()) as streamed:
+                    async for status in streamed:
+                        yield status
+            except (NetworkError, EndpointRefusedError, RequestNotFoundError, AccountError):
+                self.failures = 0
+        while True:
+            await self._check_time()
+            yield await self._poll()
+            await self._rest(self._wait_s())
+
+    async def _streamed(self) -> AsyncGenerator[FalStatus, None]:
+        stream = self.client.status_stream(self.ref, logs=True, idle_s=STREAM_IDLE_S)
+        coming: asyncio.Future[FalStatus] | None = None
+        try:
+            while True:
+                await self._check_time()
+                coming = coming or asyncio.ensure_future(anext(stream))
+                await self._first_of(coming)
+                if coming.done():
+                    status, coming = coming.result(), None
+                    yield status
+        except StopAsyncIteration:
+            return
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+            await stream.aclose()
+
+    async def _first_of(self, coming: asyncio.Future[FalStatus]) -> None:
+        """Wait for the stream, but no longer than a second or until a cancel is asked."""
+        asked = asyncio.ensure_future(self.ledger.cancel_asked.wait())
+        waited: set[asyncio.Future[Any]] = {coming} if self.cancel_at else {coming, asked}
+        try:
+            await asyncio.wait(waited, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+
+    async def _poll(self) -> FalStatus | None:
+        self.polls += 1
+        try:
+            status = await self.client.status(self.ref, logs=True)
+        except (EndpointRefusedError, RequestNotFoundError):
+            return None
+        except (NetworkError, AccountError) as error:
+            self.failures += 1
+            await self.ledger.note({"warning": f"status: {error.message}; trying again"})
+            return FalStatus(status="IN_PROGRESS")
+        self.failures = 0
+        return status
+
+    def _wait_s(self) -> float:
+        if self.failures:
+            return backoff_s(self.failures, random.random())  # noqa: S311  # jitter
+        age_s = time.time() - (self.ledger.record.submitting_at or time.time())
+        return poll_wait_s(
+            age_s,
+            self.rules.poll_interval_s,
+            fixed_s=self.rules.fixed_poll_s,
+            position=self.position,
+        )
+
+    async def _rest(self, wait_s: float) -> None:
+        if self.cancel_at is not None:
+            await asyncio.sleep(min(wait_s, 1.0))
+            return
+        try:
+            async with asyncio.timeout(wait_s):
+                await self.ledger.cancel_asked.wait()
+        except TimeoutError:
+            return
+
+    async def _check_time(self) -> None:
+        if self.ledger.cancel_asked.is_set() and self.cancel_at is None:
+            await self._cancel()
+        if self.cancel_at is not None and time.time() - self.cancel_at > CANCEL_PATIENCE_S:
+            raise cancelled(may_be_billed=True)
+        late = out_of_time(self.ledger.record, time.time(), self.polls, self.rules.max_polls)
+        if late is not None:
+            raise late
+
+    async def _cancel(self) -> None:
+        self.cancel_at = time.time()
+        try:
+            outcome = await self.client.cancel(self.ref)
+        except FalqError as error:
+            self.cancel_at = None
+            self.ledger.cancel_asked.clear()
+            await self.ledger.note({"cancel": "failed", "warning": error.message})
+            return
+        await self.ledger.note({"cancel": outcome.value})
+        if outcome is CancelOutcome.NOT_FOUND:
+            raise cancelled(may_be_billed=True)
+
+    async def _tell(self, status: FalStatus) -> None:
+        """Write what a status says into the record and to those who watch."""
+        phase = "submitted" if status.status == "IN_QUEUE" else "running"
+        if phase != self.ledger.record.phase and not status.completed:
+            await self.ledger.apply(Change(to=phase, fields={}))
+        if status.queue_position != self.position and status.queue_position is not None:
+            await self.ledger.note({"fal_queue_position": status.queue_position})
+        self.position = status.queue_position
+        for line in status.logs:
+            if (line.timestamp, line.message) not in self.logs:
+                self.logs[(line.timestamp, line.message)] = line
+                await self.ledger.note({"log": line.message, "at": line.timestamp})
+
+    async def _try_result(self, status: FalStatus | None) -> Followed | None:
+        try:
+            return Followed(await self.client.result(self.ref))
+        except StillRunningError:
+            self.refusals = 0
+            return None
+        except (EndpointRefusedError, RequestNotFoundError) as error:
+            self.refusals += 1
+            if self.refusals < MAX_REFUSED_LOOKS:
+                await asyncio.sleep(backoff_s(self.refusals, 0.5, first_s=0.3))
+                return None
+            return await self._from_history(error)
+        except (NetworkError, AccountError) as error:
+            self.failures += 1
+            await self.ledger.note({"warning": f"result: {error.message}; trying again"})
+            return None
+        except FalqError as error:
+            raise self._worded(error, status) from error
+
+    def _worded(self, error: FalqError, status: FalStatus | None) -> FalqError:
+        if self.cancel_at is not None:
+            return cancelled(may_be_billed=True)
+        if status is not None and status.error and status.error not in error.message:
+            error.message = f"{status.error}: {error.message}"
+        if status is not None and error.detail is None and status.error_type:
+            error.detail = {"error_type": status.error_type}
+        return error
+
+    async def _item(self) -> HistoryItem | None:
+        record = self.ledger.record
+        items = await self.client.requests_by_endpoint(
+            record.model_id, start_at=None, request_id=record.request_id
+        )
+        return next((item for item in items if item.request_id == record.request_id), None)
+
+    async def _from_history(self, cause: FalqError) -> Followed:
+        """Take the result from fal's history, because the result endpoint refuses it."""
+        try:
+            item = await self._item()
+        except FalqError as error:
+            await self.ledger.note({"warning": f"history: {error.message}"})
+            item = None
+        if item is not None and history_verdict(item) is HistoryVerdict.FAILED:
+            raise history_problem(item)
+        if item is not None and item.has_output:
+            return Followed(Output(output=item.output, request_id=item.request_id), recovered=True)
+        raise ResultEndpointError(
+            f"fal took the request but does not hand out its result: {cause.message}",
+            "look it up at https://fal.ai/dashboard/requests; it is not sent again",
+            detail=item.to_platform_request() if item is not None else None,
+        )
+
+    async def _history_until_result(self) -> Followed:
+        """Wait in fal's history for the end of a sync run whose connection was lost."""
+        while True:
+            await self._check_time()
+            self.polls += 1
+            try:
+                item = await self._item()
+            except (NetworkError, AccountError) as error:
+                self.failures += 1
+                await self.ledger.note({"warning": f"history: {error.message}; trying again"})
+                item = None
+            if item is not None and history_verdict(item) is not HistoryVerdict.RUNNING:
+                return await self._from_history(ResultEndpointError("the run's reply was lost"))
+            await self._rest(self._wait_s())

@@ -1,0 +1,104 @@
+"""What the pipeline needs of the place where a job's record is kept.
+
+Two keep it: the journal in Redis (``workers.journal_ledger``), and ``MemoryLedger`` for a
+direct call, whose record lives as long as its process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
+
+from falq.planner import Change
+from falq.record import JobRecord
+
+
+class HeldElsewhereError(Exception):
+    """Another worker holds the job by now; whatever this one still knows is void."""
+
+
+class Ledger(Protocol):
+    """The record of one job while this process works on it.
+
+    Attributes:
+        record: As it stands after the last call.
+        cancel_asked: Set when somebody asks to cancel the job.
+    """
+
+    record: JobRecord
+    cancel_asked: asyncio.Event
+
+    async def apply(self, change: Change, outcome: Mapping[str, Any] | None = None) -> bool:
+        """Make a change durable before returning; an end carries its outcome.
+
+        Returns:
+            Whether this process still works on the job. A job that went back to its queue
+            is no longer ours.
+
+        Raises:
+            HeldElsewhereError: The job was given to another worker; nothing changed.
+        """
+        ...
+
+    async def note(self, event: Mapping[str, Any]) -> None:
+        """Tell whoever watches the job; may be lost."""
+        ...
+
+    async def claim(self, request_id: str) -> bool:
+        """Claim a request of fal's history for this job; False if another job owns it."""
+        ...
+
+    async def owned_by_others(self, request_ids: Collection[str]) -> set[str]:
+        """Give those of the requests that belong to other jobs."""
+        ...
+
+
+class MemoryLedger:
+    """A record in memory, for a call that goes to fal directly.
+
+    Args:
+        record: The job as it starts.
+        on_event: Is told of every event.
+    """
+
+    def __init__(
+        self, record: JobRecord, on_event: Callable[[Mapping[str, Any]], None] | None = None
+    ) -> None:
+        self.record = record
+        self.cancel_asked = asyncio.Event()
+        self._on_event = on_event
+
+    async def apply(self, change: Change, outcome: Mapping[str, Any] | None = None) -> bool:
+        """Change the record; a job that would go back to its queue waits here."""
+        fields = {k: v for k, v in change.fields.items() if hasattr(self.record, k)}
+        if outcome is not None:
+            fields |= {"outcome": dict(outcome), "finished_at": time.time()}
+        moved = {} if change.to == self.record.phase else stamp(change.to)
+        self.record = dataclasses.replace(self.record, phase=change.to, **(moved | fields))
+        await self.note({"phase": change.to})
+        if change.hold_s is not None and outcome is None:
+            await self.note({"held_by": change.hold_reason, "held_s": change.hold_s})
+            await asyncio.sleep(change.hold_s)
+        return True
+
+    async def note(self, event: Mapping[str, Any]) -> None:
+        """Tell the caller, who is this process."""
+        if self._on_event is not None:
+            self._on_event(event)
+
+    async def claim(self, request_id: str) -> bool:  # noqa: ARG002  # no other job knows of ours
+        """Claim a request: nobody else is here."""
+        return True
+
+    async def owned_by_others(self, request_ids: Collection[str]) -> set[str]:  # noqa: ARG002
+        """Give none: nobody else is here."""
+        return set()
+
+
+def stamp(phase: str) -> dict[str, float]:
+    """Give the time field that entering a phase sets."""
+    name = {"running": "running_at", "downloading": "downloading_at"}.get(phase)
+    return {} if name is None else {name: time.time()}

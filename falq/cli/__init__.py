@@ -1,0 +1,1 @@
+"""The command line: parses, calls, shows; every decision is made elsewhere."""

@@ -1,0 +1,113 @@
+"""The command ``falq``: finds the command named and runs it.
+
+Commands are loaded when they are run, by the strings below: help must not wait for redis,
+rq or httpx, and falq imports neither ``workers`` nor ``generator``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from falq.cli.show import fail
+from falq.errors import FalqError, UsageError
+
+#: Command → (where it is, its line in the help).
+COMMANDS = {
+    "demo": ("falq.cli.demo:demo", "Run the main job with nothing but falq: no key, no network."),
+    "generate": ("generator.cli:generate", "Generate a skill from a fal.ai model id."),
+    "search": ("generator.cli:search", "Search fal.ai's models."),
+    "schema": ("generator.cli:schema", "Show a model's inputs, outputs, defaults and price."),
+    "call": ("falq.cli.call:call", "Make one call and save its files."),
+    "submit": ("falq.cli.call:submit", "Enqueue a call and print its ticket."),
+    "wait": ("falq.cli.jobs:wait", "Wait for a job, from any shell or machine."),
+    "result": ("falq.cli.jobs:result", "Fetch a job's result and files, without a new call."),
+    "cancel": ("falq.cli.jobs:cancel", "Cancel a job."),
+    "jobs": ("falq.cli.jobs:jobs", "List jobs."),
+    "resolve": ("falq.cli.jobs:resolve", "Decide about a job whose outcome is unknown."),
+    "upload": ("falq.cli.upload:upload", "Upload files to fal's storage."),
+    "worker": ("workers.cli:worker", "Run a worker."),
+    "up": ("workers.cli:up", "Start the embedded Redis and a background worker."),
+    "down": ("workers.cli:down", "Stop both, letting running jobs finish."),
+    "status": ("falq.cli.status:status", "Show what runs, waits and is limited, and why."),
+    "pause": ("falq.cli.limits:pause", "Start no more jobs of a queue."),
+    "resume": ("falq.cli.limits:resume", "Start jobs of a queue again."),
+    "dashboard": ("falq.cli.dashboard:dashboard", "Serve rq-dashboard and falq's live page."),
+    "metrics": ("falq.cli.metrics:metrics", "Print metrics in Prometheus format."),
+    "sandbox": ("falq.cli.sandbox:sandbox", "Serve a local fal: no key, no cost."),
+    "doctor": ("falq.cli.doctor:doctor", "Check key, Redis, worker, versions, clock, disk."),
+    "skill": ("generator.cli:skill", "Install the fal-skill-creator skill."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS:
+            raise UsageError(f"{name!r} is no command of falq", _suggestion(name))
+        return super().resolve_command(ctx, args)
+
+
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    return f"did you mean: falq {close[0]}" if close else "falq --help lists the commands"
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="falq", prog_name="falq")
+def falq() -> None:
+    """Paid generative-media calls of agents: queued, limited, never paid twice."""
+
+
+def run(command: click.Command, args: Sequence[str], prog_name: str = "falq") -> int:
+    """Run a command and give its exit code; no traceback of an expected error gets out."""
+    try:
+        outcome: Any = command.main(args=list(args), prog_name=prog_name, standalone_mode=False)
+    except FalqError as error:
+        return fail(error)
+    except click.exceptions.Exit as end:
+        return int(end.exit_code)
+    except click.ClickException as error:
+        return fail(_from_click(error))
+    except click.Abort:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _from_click(error: click.ClickException) -> UsageError:
+    ctx = getattr(error, "ctx", None)
+    hint = f"{ctx.command_path} --help" if ctx is not None else "falq --help"
+    return UsageError(error.format_message(), hint)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run falq and leave with the documented exit code."""
+    sys.exit(run(falq, sys.argv[1:] if argv is None else argv))

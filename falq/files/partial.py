@@ -1,0 +1,168 @@
+"""A file that is being written: hidden, locked, hashed on the way, gone unless it is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+
+from falq.errors import OutputError
+from falq.files.content import HEAD_BYTES
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_REASONS = {
+    errno.ENOSPC: "disk full",
+    errno.EDQUOT: "disk quota used up",
+    errno.EFBIG: "the file system takes no file of this size",
+    errno.EROFS: "read-only file system",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EIO: "input/output error",
+    errno.ELOOP: "it is a symbolic link",
+    errno.ENOTDIR: "a part of the path is no directory",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+class PartialFile:
+    """A temporary file in the directory where it is to stay.
+
+    Safe between threads: ``discard`` waits for a write that is under way, so a cancelled
+    download never writes to a descriptor that already belongs to somebody else.
+
+    Args:
+        directory_fd: The open directory; it stays the caller's.
+        directory: Its path, for messages.
+        label: Makes the name, so that a job that is taken up again finds and replaces what
+            its killed predecessor left; no two files of a job share one.
+    """
+
+    def __init__(self, directory_fd: int, directory: str, label: str) -> None:
+        self._directory_fd = directory_fd
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._digest = hashlib.sha256()
+        self._fd: int | None = None
+        self.head = b""
+        self.bytes = 0
+        with writing(directory):
+            self.name, self._fd = _create(directory_fd, label)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all that was written, in hex."""
+        return self._digest.hexdigest()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file has been kept or discarded."""
+        return self._fd is None
+
+    def write(self, data: bytes) -> None:
+        """Append bytes and hash them.
+
+        Raises:
+            OutputError: The disk is full or refuses; the file is of no use then.
+        """
+        with self._lock, writing(self._directory):
+            if self._fd is None:
+                raise ValueError("the partial file is closed")
+            if len(self.head) < HEAD_BYTES:
+                self.head += data[: HEAD_BYTES - len(self.head)]
+            self._digest.update(data)
+            self.bytes += len(data)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+    def sync(self) -> None:
+        """Bring everything to the disk."""
+        with self._lock, writing(self._directory):
+            if self._fd is not None:
+                os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close and unlock the file and leave it where it is."""
+        with self._lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+    def discard(self) -> None:
+        """Remove the file if it still has its temporary name; safe to repeat."""
+        with self._lock:
+            if self._fd is None:
+                return
+            with contextlib.suppress(OSError):
+                os.unlink(self.name, dir_fd=self._directory_fd)
+            os.close(self._fd)
+            self._fd = None
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turn what the system says about a place to write into an OutputError."""
+    try:
+        yield
+    except OSError as err:
+        reason = _REASONS.get(err.errno or 0, err.strerror or str(err))
+        message = f"cannot write to {path}: {reason} on {socket.gethostname()}"
+        hint = "make room or choose another --output, then: falq result JOB -o DIR"
+        raise OutputError(message, hint) from err
+
+
+def _create(directory_fd: int, label: str) -> tuple[str, int]:
+    for name in (f".{label}.part", f".{label}-{secrets.token_hex(4)}.part"):
+        for _ in range(3):
+            fd = _open_locked(directory_fd, name)
+            if fd is not None:
+                return name, fd
+            if not _remove_stale(directory_fd, name):
+                break
+    raise FileExistsError(errno.EEXIST, "no free temporary name")
+
+
+def _open_locked(directory_fd: int, name: str) -> int | None:
+    try:
+        fd = os.open(name, _FLAGS, 0o666, dir_fd=directory_fd)
+    except FileExistsError:
+        return None
+    # Between creation and lock another process may have taken the file for an abandoned one.
+    if _lock(fd) and os.fstat(fd).st_nlink > 0:
+        return fd
+    os.close(fd)
+    return None
+
+
+def _remove_stale(directory_fd: int, name: str) -> bool:
+    """Remove what a killed process left; False when its writer lives or nobody can tell."""
+    try:
+        fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory_fd)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        if _lock(fd):
+            os.unlink(name, dir_fd=directory_fd)
+            return True
+        return False
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # A file system without locks: nobody removes anything there either.
+        return True
+    return True

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from urllib.parse import quote
 from falq.errors import ConfigurationError, RedisUnavailableError
 from falq.file_lock import FileLock, is_held
 from falq.home import ensure_home, private_subdirectory, redis_directory
+from falq.server_socket import answers, ask, server_info
 
 if TYPE_CHECKING:
     from falq.server_binary import ServerBinary
@@ -34,7 +34,6 @@ MAX_LOG_BYTES = 1024 * 1024
 START_WAIT_S = 20.0
 STOP_WAIT_S = 10.0
 KILL_WAIT_S = 3.0
-REPLY_WAIT_S = 2.0
 PAUSE_S = 0.002
 
 
@@ -100,7 +99,7 @@ def ensure_server(home: Path, *, wait_s: float = START_WAIT_S) -> str:
         RedisUnavailableError: It did not answer in time, or the disk is full.
     """
     place = _place(redis_directory(ensure_home(home)))
-    if _answers(place.socket):
+    if answers(place.socket):
         return place.url
     give_up_at = time.monotonic() + wait_s
     with FileLock(place.start_lock) as starter:
@@ -115,7 +114,7 @@ def find_server(home: Path) -> ServerState | None:
     place = _existing_place(home)
     if place is None:
         return None
-    info = _info(place.socket)
+    info = server_info(place.socket)
     if "process_id" not in info:
         return None
     version = info.get("valkey_version")
@@ -193,7 +192,7 @@ def _await_answer(place: _Place, give_up_at: float) -> None:
     One that loads its data or is about to end holds the lock: then waiting is all to do.
     """
     launched = False
-    while not _answers(place.socket):
+    while not answers(place.socket):
         if not is_held(place.server_lock):
             if launched:
                 raise _no_server(place, "ended while it started")
@@ -323,7 +322,7 @@ def _last_words(place: _Place) -> str:
 
 def _end(place: _Place) -> None:
     # No SAVE: the log of writes is complete on the disk, and a dump would need room for all.
-    _ask(place.socket, b"SHUTDOWN")
+    ask(place.socket, b"SHUTDOWN")
     if _wait_until(lambda: not is_held(place.server_lock), STOP_WAIT_S):
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -354,45 +353,3 @@ def _wait_until(done: Callable[[], bool], wait_s: float) -> bool:
             return False
         time.sleep(PAUSE_S)
     return True
-
-
-def _answers(path: Path) -> bool:
-    """Tell whether a server serves there; any reply but "still loading" says so."""
-    reply = _ask(path, b"PING")
-    return reply is not None and not reply.startswith(b"-LOADING")
-
-
-def _info(path: Path) -> dict[str, str]:
-    reply = _ask(path, b"INFO") or b""
-    pairs = (line.split(":", 1) for line in reply.decode(errors="replace").splitlines())
-    return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
-
-
-def _ask(path: Path, command: bytes) -> bytes | None:
-    """Send one command and give its raw reply; None if nobody is there or hangs up.
-
-    The plain protocol, since importing a client takes longer than starting the server.
-    """
-    with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(REPLY_WAIT_S)
-        try:
-            line.connect(str(path))
-            line.sendall(command + b"\r\n")
-            return _read_reply(line)
-        except OSError:
-            return None
-
-
-def _read_reply(line: socket.socket) -> bytes | None:
-    reply = b""
-    while not _is_whole(reply):
-        chunk = line.recv(65536)
-        if not chunk:
-            return None
-        reply += chunk
-    return reply
-
-
-def _is_whole(reply: bytes) -> bool:
-    head, end, rest = reply.partition(b"\r\n")
-    return bool(end) and (not head.startswith(b"$") or len(rest) >= int(head[1:]) + 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter, deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 #: Entries kept; the counts go on beyond.
@@ -24,7 +24,8 @@ class Entry:
     Attributes:
         at: Arrival of the request's head on the monotonic clock, in seconds.
         wall: The same in Unix seconds.
-        ended: When the reply was complete or broken off, None while it goes on.
+        ended: When the reply was decided or broken off, None while it goes on.
+        arguments_hash: Hash of the body's bytes, of paid POSTs only.
         status: HTTP status of the reply, None if none was sent.
         registered: A paid request was taken because of it.
     """
@@ -86,7 +87,7 @@ class Ledger:
 
     def entries(self) -> list[dict[str, Any]]:
         """Give all entries as JSON objects, oldest first; ``arrived`` repeats ``at``."""
-        return [{**asdict(entry), "arrived": entry.at} for entry in self._entries]
+        return [{**vars(entry), "arrived": entry.at} for entry in self._entries]
 
     def stats(self) -> dict[str, Any]:
         """Give the counts as a JSON object."""

@@ -156,9 +156,7 @@ def _arguments(exchange: Exchange, body: bytes) -> Any:
     try:
         return json.loads(body)
     except ValueError as err:
-        raise web.HTTPBadRequest(
-            text=json.dumps({"detail": "Invalid JSON body"}), content_type="application/json"
-        ) from err
+        raise web.HTTPBadRequest(text="Invalid JSON body") from err
 
 
 def result_reply(request: PaidRequest) -> web.Response:

@@ -12,9 +12,9 @@ from typing import Any
 
 from aiohttp import web
 
-from falq.sandbox.breakage import break_reply
+from falq.sandbox.breakage import SPOILING, break_reply
 from falq.sandbox.exchange import Exchange, detail, platform_error, refuse_key, reply
-from falq.sandbox.faults import Fault, aim, find_wire
+from falq.sandbox.faults import Fault, aim, find_wire, status_code
 from falq.sandbox.history import HistoryQuery, list_history
 from falq.sandbox.model import Model
 from falq.sandbox.parts import Parts
@@ -40,15 +40,14 @@ class PlatformApi:
         wanted = exchange.values("endpoint_id")
         faults = self._faults(exchange, op, wanted)
         wire = find_wire(faults, op, Counter())
-        if wire is not None:
-            exchange.entry.fault = wire.name
-            return await break_reply(
-                exchange.request, wire, platform_error("server_error", "", 500)
-            )
+        exchange.entry.fault = wire.name if wire else None
+        if wire and wire.name not in SPOILING:
+            return await _broken(exchange, wire)
         try:
-            return await self._route(exchange, wanted, faults)
+            whole = await self._route(exchange, wanted, faults)
         except ValueError as err:
-            return platform_error("validation_error", str(err), 400)
+            whole = platform_error("validation_error", str(err), 400)
+        return await break_reply(exchange.request, wire, whole) if wire else whole
 
     async def site(self, exchange: Exchange) -> web.StreamResponse:
         """Answer below ``/site``: fal.ai's own address of a model's document."""
@@ -152,6 +151,14 @@ class PlatformApi:
         requests = self.parts.desk.of_model(names, exchange.account)
         page, paging = _page(list_history(requests, query, faults, now), exchange, default=50)
         return reply({"items": page, **paging})
+
+
+async def _broken(exchange: Exchange, fault: Fault) -> web.StreamResponse:
+    code = status_code(fault.name)
+    if code is None or fault.name.startswith("html"):
+        return await break_reply(exchange.request, fault)
+    kinds = {401: "authorization_error", 403: "authorization_error", 429: "rate_limited"}
+    return platform_error(kinds.get(code, "server_error"), "falq sandbox fault", code)
 
 
 def _unknown_ids(wanted: Iterable[str]) -> web.Response:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from falq.errors import ConfigurationError
@@ -29,7 +28,6 @@ _ARGUMENTS = {
     "unix": frozenset(("db", "username", "password")),
     "redis+sentinel": frozenset(("db", "sentinel_username", "sentinel_password")),
 }
-_EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,7 @@ class RedisAddress:
     db: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    arguments: Mapping[str, str] = field(default=_EMPTY, repr=False)
+    arguments: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         if self.scheme == "unix":

@@ -35,8 +35,6 @@ from falq.files.write_behind import WriteBehind
 
 #: Told the bytes so far and in all, the latter None while unknown; starts again at 0 on a retry.
 Progress = Callable[[int, int | None], None]
-#: Tells of a name that is taken whether this job may replace its file.
-Replaceable = Callable[[str], bool]
 CONNECT_S = 10.0
 #: First wait between two attempts, doubled each time and jittered.
 BACKOFF_S = 0.3
@@ -46,10 +44,6 @@ _HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "falq"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429})
 _T = TypeVar("_T")
-
-
-def _never(_name: str) -> bool:
-    return False
 
 
 class Downloader:
@@ -103,7 +97,6 @@ class Downloader:
         *,
         deadline_s: float,
         on_progress: Progress | None = None,
-        replaceable: Replaceable = _never,
     ) -> SavedFile:
         """Fetch one artifact and save it.
 
@@ -116,7 +109,6 @@ class Downloader:
             name: How the file may be called.
             deadline_s: Seconds for all attempts, counted from this download's turn.
             on_progress: Called on the event loop.
-            replaceable: Says whether a taken name belongs to the same job.
 
         Raises:
             DownloadError: ``retryable`` tells whether trying again later can help.
@@ -128,7 +120,6 @@ class Downloader:
             into=into,
             name=name,
             on_progress=on_progress or _unseen,
-            replaceable=replaceable,
         )
         async with self._turns:
             try:
@@ -197,7 +188,6 @@ class _Download:
     into: OutputDirectory
     name: NamePlan
     on_progress: Progress
-    replaceable: Replaceable
 
     async def attempt(self) -> SavedFile:
         url = self.artifact.url
@@ -274,7 +264,7 @@ class _Download:
         url = self.artifact.url
         content = settle(part.head, announced, _suffix(url))
         names = self.name.candidates(content.extension)
-        kept = await self.downloader.in_thread(self.into.keep, part, names, self.replaceable)
+        kept = await self.downloader.in_thread(self.into.keep, part, names)
         return SavedFile(
             path=f"{self.into.path}/{kept}",
             url=short_url(url),
@@ -312,7 +302,7 @@ def _suffix(url: str) -> str:
 
 
 def _next_url(response: httpx.Response, url: str) -> str:
-    location = response.headers.get("location", "")
+    location: str = response.headers.get("location", "")
     if not location:
         raise refused(url, f"it answers {response.status_code} without saying where to go")
     try:

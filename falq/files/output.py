@@ -11,9 +11,10 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, NamedTuple, Self
 
 from falq.errors import OutputError, UsageError
 from falq.files.partial import PartialFile, writing
@@ -22,7 +23,24 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: What file systems without hard links answer (FAT, shared storage of Android).
 _NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS})
+_RESERVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE_BYTES = 1024 * 1024
+
+
+#: Says whether the regular file of a name may be replaced.
+Replaceable = Callable[[str], bool]
+
+
+def _never(_name: str) -> bool:
+    return False
+
+
+class SavedBytes(NamedTuple):
+    """What was saved under which name."""
+
+    name: str
+    bytes: int
+    sha256: str
 
 
 class OutputDirectory:
@@ -36,6 +54,7 @@ class OutputDirectory:
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
         self._fd = fd
+        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, path: str) -> Self:
@@ -58,10 +77,11 @@ class OutputDirectory:
         self.close()
 
     def close(self) -> None:
-        """Close the directory; safe to repeat."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Close the directory; safe to repeat, and while a thread still works in it."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
     def below(self, name: str) -> OutputDirectory:
         """Open a directory in it, created when missing; a symbolic link is refused.
@@ -70,110 +90,142 @@ class OutputDirectory:
             OutputError: There is something else of that name.
         """
         path = f"{self.path}/{name}"
-        with writing(path):
+        with writing(path), self._held() as fd:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(name, dir_fd=self._fd)
-            return OutputDirectory(path, os.open(name, _DIRECTORY, dir_fd=self._fd))
+                os.mkdir(name, dir_fd=fd)
+            return OutputDirectory(path, os.open(name, _DIRECTORY, dir_fd=fd))
 
     def partial(self, label: str) -> PartialFile:
         """Begin a file; ``keep`` gives it its name, ``discard`` removes it."""
-        return PartialFile(self._fd, self.path, label)
+        with writing(self.path), self._held() as fd:
+            return PartialFile(fd, self.path, label)
 
     def keep(
-        self, part: PartialFile, names: Iterable[str], replaceable: Callable[[str], bool]
+        self, part: PartialFile, names: Iterable[str], replaceable: Replaceable = _never
     ) -> str:
         """Give a partial file the first of ``names`` that it may have, and that name back.
 
         A name is taken when anything has it, unless that is a regular file with the same
-        bytes (which then is the file) or one that ``replaceable`` says is the job's own.
+        bytes (which then is the file) or one that may be replaced.
         The file is on disk, fsync included, when this returns.
+
+        Args:
+            part: Written to its end.
+            names: In order of preference.
+            replaceable: Says whether the regular file of a name may go.
 
         Raises:
             OutputError: Disk trouble, or no name is free.
         """
         part.sync()
-        with writing(self.path):
+        with writing(self.path), self._held() as fd:
             for name in names:
-                if self._place(part, name, replaceable):
-                    os.fsync(self._fd)
+                if _place(fd, part, name) or (replaceable(name) and _replace(fd, part, name)):
+                    os.fsync(fd)
                     return name
         raise OutputError(f"no free file name in {self.path}")
 
+    def save(
+        self, data: bytes, label: str, names: Iterable[str], replaceable: Replaceable = _never
+    ) -> SavedBytes:
+        """Save a small file under the first free name; see :meth:`keep`.
+
+        Raises:
+            OutputError: Disk trouble, or no name is free.
+        """
+        part = self.partial(label)
+        try:
+            part.write(data)
+            name = self.keep(part, names, replaceable)
+        finally:
+            part.discard()
+        return SavedBytes(name, part.bytes, part.sha256)
+
     def read(self, name: str, limit_bytes: int) -> bytes | None:
         """Read a small regular file; None when there is none of that name and size."""
-        try:
-            fd = os.open(name, _READ, dir_fd=self._fd)
-        except OSError:
+        with self._held() as fd:
+            file = _open_regular(fd, name)
+        if file is None:
             return None
-        with os.fdopen(fd, "rb") as file:
-            found = os.fstat(fd)
-            fits = stat.S_ISREG(found.st_mode) and found.st_size <= limit_bytes
-            return file.read(limit_bytes) if fits else None
+        with file:
+            data = file.read(limit_bytes + 1)
+        return data if len(data) <= limit_bytes else None
 
     def digest(self, name: str) -> tuple[int, str] | None:
         """Give size and sha256 of a regular file; None when there is none of that name."""
-        try:
-            fd = os.open(name, _READ, dir_fd=self._fd)
-        except OSError:
-            return None
-        with os.fdopen(fd, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return None
-            digest, size = hashlib.sha256(), 0
-            while piece := file.read(_PIECE_BYTES):
-                digest.update(piece)
-                size += len(piece)
-            return size, digest.hexdigest()
+        with self._held() as fd:
+            return _digest(fd, name)
 
     def names(self) -> list[str]:
         """List what is in the directory, sorted."""
-        with writing(self.path):
-            return sorted(os.listdir(self._fd))  # noqa: PTH208  # by descriptor
+        with writing(self.path), self._held() as fd:
+            return sorted(os.listdir(fd))  # noqa: PTH208  # by descriptor
 
-    def special(self, name: str) -> bool:
-        """Tell whether a name belongs to something that is no regular file (or a link to one)."""
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[int]:
+        """Give a descriptor that stays valid though another thread closes the directory."""
+        with self._lock:
+            fd = os.dup(self._fd)
         try:
-            return not stat.S_ISREG(os.lstat(name, dir_fd=self._fd).st_mode)
-        except FileNotFoundError:
-            return False
+            yield fd
+        finally:
+            os.close(fd)
 
-    def _place(self, part: PartialFile, name: str, replaceable: Callable[[str], bool]) -> bool:
-        if self._link(part, name):
-            part.discard()
-            return True
-        found = None if self.special(name) else self.digest(name)
-        if found == (part.bytes, part.sha256):
-            part.discard()
-            return True
-        if found is None or not replaceable(name):
-            return False
-        self._rename(part, name)
+
+def _place(fd: int, part: PartialFile, name: str) -> bool:
+    """Let the file appear under a name that is free or has the same bytes already."""
+    if not _link(fd, part, name) and _digest(fd, name) != (part.bytes, part.sha256):
+        return False
+    part.discard()
+    return True
+
+
+def _link(fd: int, part: PartialFile, name: str) -> bool:
+    try:
+        os.link(part.name, name, src_dir_fd=fd, dst_dir_fd=fd)
         return True
+    except FileExistsError:
+        return False
+    except OSError as err:
+        if err.errno not in _NO_LINKS:
+            raise
+    try:
+        os.close(os.open(name, _RESERVE, 0o666, dir_fd=fd))
+    except FileExistsError:
+        return False
+    os.replace(part.name, name, src_dir_fd=fd, dst_dir_fd=fd)
+    return True
 
-    def _link(self, part: PartialFile, name: str) -> bool:
-        """Let the file appear under a free name; False when it is taken."""
-        try:
-            os.link(part.name, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-            return True
-        except FileExistsError:
-            return False
-        except OSError as err:
-            if err.errno not in _NO_LINKS:
-                raise
-        return self._reserve(part, name)
 
-    def _reserve(self, part: PartialFile, name: str) -> bool:
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            os.close(os.open(name, flags, 0o666, dir_fd=self._fd))
-        except FileExistsError:
-            return False
-        self._rename(part, name)
-        return True
+def _replace(fd: int, part: PartialFile, name: str) -> bool:
+    if not stat.S_ISREG(os.lstat(name, dir_fd=fd).st_mode):
+        return False
+    os.replace(part.name, name, src_dir_fd=fd, dst_dir_fd=fd)
+    part.close()
+    return True
 
-    def _rename(self, part: PartialFile, name: str) -> None:
-        os.replace(part.name, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        part.close()
+
+def _open_regular(directory_fd: int, name: str) -> BinaryIO | None:
+    try:
+        fd = os.open(name, _READ, dir_fd=directory_fd)
+    except OSError:
+        return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
+    return os.fdopen(fd, "rb")
+
+
+def _digest(directory_fd: int, name: str) -> tuple[int, str] | None:
+    file = _open_regular(directory_fd, name)
+    if file is None:
+        return None
+    digest, size = hashlib.sha256(), 0
+    with file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+            size += len(piece)
+    return size, digest.hexdigest()
 
 
 def ensure_writable(path: str) -> str:

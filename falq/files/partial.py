@@ -37,22 +37,26 @@ class PartialFile:
     download never writes to a descriptor that already belongs to somebody else.
 
     Args:
-        directory_fd: The open directory; it stays the caller's.
+        directory_fd: The open directory, duplicated here.
         directory: Its path, for messages.
         label: Makes the name, so that a job that is taken up again finds and replaces what
             its killed predecessor left; no two files of a job share one.
     """
 
     def __init__(self, directory_fd: int, directory: str, label: str) -> None:
-        self._directory_fd = directory_fd
         self._directory = directory
         self._lock = threading.Lock()
         self._digest = hashlib.sha256()
         self._fd: int | None = None
         self.head = b""
         self.bytes = 0
-        with writing(directory):
-            self.name, self._fd = _create(directory_fd, label)
+        self._directory_fd = os.dup(directory_fd)
+        try:
+            with writing(directory):
+                self.name, self._fd = _create(self._directory_fd, label)
+        except BaseException:
+            os.close(self._directory_fd)
+            raise
 
     @property
     def sha256(self) -> str:
@@ -88,21 +92,20 @@ class PartialFile:
                 os.fsync(self._fd)
 
     def close(self) -> None:
-        """Close and unlock the file and leave it where it is."""
+        """Close and unlock the file and leave it where it is; safe to repeat."""
         with self._lock:
             if self._fd is not None:
                 os.close(self._fd)
+                os.close(self._directory_fd)
                 self._fd = None
 
     def discard(self) -> None:
         """Remove the file if it still has its temporary name; safe to repeat."""
         with self._lock:
-            if self._fd is None:
-                return
-            with contextlib.suppress(OSError):
-                os.unlink(self.name, dir_fd=self._directory_fd)
-            os.close(self._fd)
-            self._fd = None
+            if self._fd is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(self.name, dir_fd=self._directory_fd)
+        self.close()
 
 
 @contextlib.contextmanager

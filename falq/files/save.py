@@ -1,0 +1,329 @@
+"""The artifacts of a result, its logs and sidecars, saved where the caller wants them.
+
+A result without any artifact (text, transcription) is saved itself, as ``<name>.json``, so
+that every finished call has a file to show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from falq.errors import ArtifactError, DownloadError, OutputError
+from falq.files.artifacts import (
+    Artifact,
+    SavedFile,
+    find_artifacts,
+    is_data_uri,
+    shown_url,
+)
+from falq.files.download import Downloader
+from falq.files.logs import render_logs
+from falq.files.names import (
+    NamePlan,
+    plan_names,
+    plan_output_file,
+    plan_stamped,
+    safe_id,
+    stem_of,
+)
+from falq.files.output import OutputDirectory
+from falq.files.sidecar import (
+    MAX_SIDECAR_BYTES,
+    JobFacts,
+    read_sidecar,
+    sidecar_name,
+    write_sidecar,
+)
+from falq.files.spec import OutputSpec
+
+#: Told the artifact's field, its bytes so far and in all (None while unknown).
+FileProgress = Callable[[str, int, int | None], None]
+#: Files of one job that are fetched at once.
+PARALLEL_FILES = 4
+#: Files of one job; a longer list is an attack or a mistake.
+MAX_FILES = 1000
+#: Seconds for one file, all attempts together.
+FILE_DEADLINE_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedFiles:
+    """What became of a result's artifacts.
+
+    Attributes:
+        files: Those on disk, in the result's order.
+        failures: ``{field, url, error, retryable}`` of the others.
+        log_path: Where the logs are, if they were wanted.
+        warnings: What went wrong with logs and sidecars; the files are there all the same.
+    """
+
+    files: tuple[SavedFile, ...] = ()
+    failures: tuple[dict[str, Any], ...] = ()
+    log_path: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+async def save_result(
+    result: Any,
+    *,
+    downloader: Downloader,
+    output: OutputSpec,
+    job: JobFacts,
+    logs: Sequence[Mapping[str, Any]] = (),
+    known: Sequence[SavedFile] = (),
+    deadline_s: float = FILE_DEADLINE_S,
+    on_progress: FileProgress | None = None,
+) -> SavedFiles:
+    """Save every artifact of a result; what is on disk already is not fetched again.
+
+    Safe to repeat, and costs nothing: a second time only the missing files are fetched. One
+    file that fails does not stop the others.
+
+    Args:
+        result: Fal's JSON.
+        downloader: Shared by all jobs of the process.
+        output: Where to; created when missing.
+        job: Whose result it is.
+        logs: The model's log lines, for ``save_logs`` and ``save_logs_inline``.
+        known: Files of an earlier time, beside those that the sidecars tell of.
+        deadline_s: Seconds for each file.
+        on_progress: Called on the event loop.
+
+    Raises:
+        OutputError: The directory cannot be opened; nothing was saved.
+    """
+    opened = await downloader.in_thread(_open, output)
+    with contextlib.closing(opened) as places:
+        saving = _Saving(downloader, places, output, job, deadline_s, on_progress)
+        await saving.recall(known)
+        files, failures = await saving.artifacts(result)
+        log_path = await saving.logs(logs, files)
+        return SavedFiles(
+            files=tuple(files),
+            failures=tuple(failures),
+            log_path=log_path,
+            warnings=tuple(saving.warnings),
+        )
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The output directory, and the one below it that ``-O`` may name."""
+
+    root: OutputDirectory
+    files: OutputDirectory
+
+    def close(self) -> None:
+        self.files.close()
+        self.root.close()
+
+
+def _open(output: OutputSpec) -> _Places:
+    root = OutputDirectory.open(output.directory)
+    folder = root
+    try:
+        for part in (output.output_file or "").split("/")[:-1]:
+            inner = folder.below(part)
+            if folder is not root:
+                folder.close()
+            folder = inner
+    except BaseException:
+        folder.close()
+        root.close()
+        raise
+    return _Places(root, folder)
+
+
+@dataclass
+class _Saving:
+    downloader: Downloader
+    places: _Places
+    output: OutputSpec
+    job: JobFacts
+    deadline_s: float
+    on_progress: FileProgress | None
+    warnings: list[str] = field(default_factory=list)
+    earlier: dict[str, SavedFile] = field(default_factory=dict)
+    bytes: int = 0
+
+    async def recall(self, known: Sequence[SavedFile]) -> None:
+        """Learn which files of this job are there from an earlier time."""
+        sidecars = await self.downloader.in_thread(_own_files, self.places.files, self.job.job_id)
+        for saved in (*known, *sidecars):
+            if saved.url is not None and not is_data_uri(saved.url):
+                self.earlier[saved.url] = saved
+
+    async def artifacts(self, result: Any) -> tuple[list[SavedFile], list[dict[str, Any]]]:
+        found = find_artifacts(result)
+        if not found:
+            return [await self._result_itself(result)], []
+        plans = _plans(self.output, self.job, len(found))
+        limit = asyncio.Semaphore(PARALLEL_FILES)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._one(artifact, plan, limit))
+                for artifact, plan in zip(found[:MAX_FILES], plans, strict=False)
+            ]
+        outcomes = [task.result() for task in tasks]
+        failures = [outcome for outcome in outcomes if isinstance(outcome, dict)]
+        for artifact in found[MAX_FILES:][:1]:
+            failures.append(_failure(artifact, f"a result has more than {MAX_FILES} files", False))
+        return [outcome for outcome in outcomes if isinstance(outcome, SavedFile)], failures
+
+    async def logs(
+        self, lines: Sequence[Mapping[str, Any]], files: Sequence[SavedFile]
+    ) -> str | None:
+        """Save the logs where they are wanted; ``logs/`` is named where both are."""
+        text = render_logs(lines).encode(errors="replace")
+        paths = []
+        if self.output.save_logs:
+            name = f"{safe_id(self._some_id)}_{stamp(self.job.created_at)}"
+            paths.append(await self._log(text, "logs", name))
+        if self.output.save_logs_inline:
+            first = files[0].path.rpartition("/")[2].rpartition(".")[0] if files else ""
+            stem = first or stem_of(self.job.model_id, self._some_id)
+            paths.append(await self._log(text, None, stem))
+        return next((path for path in paths if path is not None), None)
+
+    @property
+    def _some_id(self) -> str:
+        return self.job.request_id or self.job.job_id
+
+    async def _one(
+        self, artifact: Artifact, plan: NamePlan, limit: asyncio.Semaphore
+    ) -> SavedFile | dict[str, Any]:
+        async with limit:
+            try:
+                saved = await self._still_there(artifact) or await self._fetched(artifact, plan)
+            except ArtifactError as err:
+                return _failure(artifact, err.message, err.retryable)
+            self.bytes += saved.bytes
+        if self.output.sidecar:
+            await self._sidecar(saved)
+        return saved
+
+    async def _still_there(self, artifact: Artifact) -> SavedFile | None:
+        saved = self.earlier.get(artifact.url)
+        if saved is None:
+            return None
+        folder, _, name = saved.path.rpartition("/")
+        if folder != self.places.files.path:
+            return None
+        found = await self.downloader.in_thread(self.places.files.digest, name)
+        return saved if found == (saved.bytes, saved.sha256) else None
+
+    async def _fetched(self, artifact: Artifact, plan: NamePlan) -> SavedFile:
+        if self.bytes >= self.downloader.policy.max_job_bytes:
+            limit = self.downloader.policy.max_job_bytes
+            message = f"the files of one job are larger than {limit:,} bytes together"
+            raise DownloadError(message, retryable=False)
+        return await self.downloader.fetch(
+            artifact,
+            self.places.files,
+            plan,
+            deadline_s=self.deadline_s,
+            on_progress=self._progress_of(artifact),
+        )
+
+    def _progress_of(self, artifact: Artifact) -> Callable[[int, int | None], None] | None:
+        if self.on_progress is None:
+            return None
+        tell, name = self.on_progress, artifact.field
+        return lambda done, total: tell(name, done, total)
+
+    async def _result_itself(self, result: Any) -> SavedFile:
+        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+        plan = _plans(self.output, self.job, 1)[0]
+        folder = self.places.files
+        kept = await self.downloader.in_thread(
+            folder.save, text.encode(errors="replace"), plan.stem, plan.candidates("json")
+        )
+        return SavedFile(
+            path=f"{folder.path}/{kept.name}",
+            url=None,
+            content_type="application/json",
+            bytes=kept.bytes,
+            sha256=kept.sha256,
+        )
+
+    async def _sidecar(self, saved: SavedFile) -> None:
+        name = sidecar_name(saved.path.rpartition("/")[2])
+        text = write_sidecar(saved, self.job, datetime.now(UTC).isoformat(timespec="seconds"))
+        try:
+            await self.downloader.in_thread(
+                _put_sidecar, self.places.files, name, text, saved.sha256
+            )
+        except OutputError as err:
+            self.warnings.append(err.message)
+
+    async def _log(self, text: bytes, folder: str | None, stem: str) -> str | None:
+        names = NamePlan(stem=stem).candidates("log")
+        try:
+            return await self.downloader.in_thread(_put_log, self.places, folder, text, names)
+        except OutputError as err:
+            self.warnings.append(err.message)
+            return None
+
+
+def stamp(at: float) -> str:
+    """Give a time as it stands in names, in UTC so that machines agree.
+
+    >>> stamp(0.0)
+    '19700101000000'
+    """
+    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%d%H%M%S")
+
+
+def _plans(output: OutputSpec, job: JobFacts, count: int) -> list[NamePlan]:
+    some_id = job.request_id or job.job_id
+    if output.output_file is not None:
+        return plan_output_file(output.output_file.rpartition("/")[2], count)
+    if output.auto_filename:
+        return plan_stamped(some_id, stamp(job.created_at), count)
+    return plan_names(stem_of(job.model_id, some_id), count)
+
+
+def _failure(artifact: Artifact, error: str, retryable: bool) -> dict[str, Any]:
+    url = shown_url(artifact.url)
+    return {"field": artifact.field, "url": url, "error": error, "retryable": retryable}
+
+
+def _own_files(folder: OutputDirectory, job_id: str) -> list[SavedFile]:
+    return list(_told(folder, job_id))
+
+
+def _told(folder: OutputDirectory, job_id: str) -> Iterator[SavedFile]:
+    """Give the files that the sidecars of a job tell of."""
+    names = folder.names()
+    there = set(names)
+    for name in names:
+        if not name.endswith(".json") or name[: -len(".json")] not in there:
+            continue
+        shown = read_sidecar(folder.read(name, MAX_SIDECAR_BYTES))
+        if shown is not None and shown["job_id"] == job_id:
+            path = f"{folder.path}/{name[: -len('.json')]}"
+            with contextlib.suppress(KeyError, TypeError):
+                yield SavedFile.from_dict({**shown, "path": path})
+
+
+def _put_sidecar(folder: OutputDirectory, name: str, text: bytes, sha256: str) -> None:
+    def outdated(taken: str) -> bool:
+        shown = read_sidecar(folder.read(taken, MAX_SIDECAR_BYTES))
+        return shown is not None and shown["sha256"] != sha256
+
+    told = read_sidecar(folder.read(name, MAX_SIDECAR_BYTES))
+    if told is None or told["sha256"] != sha256:
+        folder.save(text, name, [name], outdated)
+
+
+def _put_log(places: _Places, folder: str | None, text: bytes, names: Iterator[str]) -> str:
+    if folder is None:
+        return f"{places.files.path}/{places.files.save(text, 'log', names).name}"
+    with places.root.below(folder) as below:
+        return f"{below.path}/{below.save(text, 'log', names).name}"

@@ -24,6 +24,7 @@ MAX_IDLE = 256
 #: Name of the request extension that asks for a connection no longer idle than that.
 MAX_IDLE_S = "falq_max_idle_s"
 
+_Place = tuple[bytes, bytes, int]
 _Idle = deque[tuple[float, httpcore.AsyncHTTPConnection]]
 #: What httpcore raises, as httpx names it; both trees have the same names.
 _TRANSLATED: dict[type[BaseException], type[httpx.TransportError]] = {
@@ -47,7 +48,7 @@ class Connections(httpx.AsyncBaseTransport):
     """A transport over plain HTTP/1.1 connections, each used by one request at a time."""
 
     def __init__(self) -> None:
-        self._idle: dict[httpcore.Origin, _Idle] = {}
+        self._idle: dict[_Place, _Idle] = {}
         self._ssl_context: ssl.SSLContext | None = None
         self._closed = False
 
@@ -67,7 +68,7 @@ class Connections(httpx.AsyncBaseTransport):
             extensions=request.extensions,
         )
         max_idle_s = request.extensions.get(MAX_IDLE_S, KEEP_ALIVE_S)
-        connection = self._find(url.origin, max_idle_s) or self._open(url.origin)
+        connection = await self._find(url.origin, max_idle_s) or self._open(url.origin)
         with _translated():
             answer = await connection.handle_async_request(asked)
         return httpx.Response(
@@ -77,15 +78,16 @@ class Connections(httpx.AsyncBaseTransport):
             extensions=answer.extensions,
         )
 
-    def _find(
+    async def _find(
         self, origin: httpcore.Origin, max_idle_s: float
     ) -> httpcore.AsyncHTTPConnection | None:
-        idle = self._idle.get(origin)
+        idle = self._idle.get(_place(origin))
         oldest = monotonic() - max_idle_s
         while idle and idle[-1][0] >= oldest:
             _, connection = idle.pop()
             if not connection.has_expired():
                 return connection
+            await connection.aclose()
         return None
 
     def _open(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
@@ -103,7 +105,7 @@ class Connections(httpx.AsyncBaseTransport):
         if self._closed:
             await connection.aclose()
             return
-        idle = self._idle.setdefault(origin, deque())
+        idle = self._idle.setdefault(_place(origin), deque())
         idle.append((monotonic(), connection))
         await self._drop_stale(idle)
 
@@ -120,6 +122,10 @@ class Connections(httpx.AsyncBaseTransport):
             while idle:
                 _, connection = idle.popleft()
                 await connection.aclose()
+
+
+def _place(origin: httpcore.Origin) -> _Place:
+    return origin.scheme, origin.host, origin.port
 
 
 class _Body(httpx.AsyncByteStream):

@@ -101,11 +101,11 @@ def read_ref(model_id: str, body: Any) -> RequestRef | None:
 def read_status(body: Any) -> FalStatus:
     """Read a status; anything that is none counts as still running."""
     data = mapping(body)
-    status = data.get("status")
+    status = text_in(data, "status")
     logs = data.get("logs")
     metrics = data.get("metrics")
     return FalStatus(
-        status=status if status in _STATUSES else IN_PROGRESS,
+        status=status if status is not None and status in _STATUSES else IN_PROGRESS,
         queue_position=integer(data.get("queue_position")),
         logs=_read_logs(logs) if logs else (),
         error=_read_error(data),

@@ -27,6 +27,8 @@ LARGE_REPLY_BYTES = 64 * MIB
 #: A paid POST goes on a connection that was used just before, or on one of its own: a
 #: gateway that closes an idle one at the same moment would leave its outcome unknown.
 PAID_MAX_IDLE_S = 3.0
+#: Set here only: with a second content type fal reads the body as bytes (fal-api.md §2.2).
+_OURS = frozenset((b"content-type", b"authorization", b"accept", b"accept-encoding", b"host"))
 #: Name resolution, TCP and TLS each.
 _MAX_CONNECT_S = 10.0
 
@@ -265,7 +267,7 @@ def _request(
     if content is not None:
         sent.append((b"content-type", b"application/json"))
     if headers:
-        sent += httpx.Headers(headers).raw
+        sent += [own for own in httpx.Headers(headers).raw if own[0].lower() not in _OURS]
     # Connecting gives up well before the deadline does, so a deadline that ran out while
     # connecting still shows as a connection that was never made.
     extensions: dict[str, object] = {

@@ -101,8 +101,7 @@ async def save_result(
     opened = await downloader.in_thread(_open, output)
     with contextlib.closing(opened) as places:
         saving = _Saving(downloader, places, output, job, deadline_s, on_progress)
-        await saving.recall(known)
-        files, failures = await saving.artifacts(result)
+        files, failures = await saving.artifacts(result, known)
         log_path = await saving.logs(logs, files)
         return SavedFiles(
             files=tuple(files),
@@ -150,30 +149,37 @@ class _Saving:
     on_progress: FileProgress | None
     warnings: list[str] = field(default_factory=list)
     earlier: dict[str, SavedFile] = field(default_factory=dict)
-    bytes: int = 0
+    saved_bytes: int = 0
 
-    async def recall(self, known: Sequence[SavedFile]) -> None:
+    async def _recall(self, known: Sequence[SavedFile], plans: Sequence[NamePlan]) -> None:
         """Learn which files of this job are there from an earlier time."""
-        sidecars = await self.downloader.in_thread(_own_files, self.places.files, self.job.job_id)
+        stems = tuple(plan.stem for plan in plans)
+        sidecars = await self.downloader.in_thread(
+            _own_files, self.places.files, self.job.job_id, stems
+        )
         for saved in (*known, *sidecars):
             if saved.url is not None and not is_data_uri(saved.url):
                 self.earlier[saved.url] = saved
 
-    async def artifacts(self, result: Any) -> tuple[list[SavedFile], list[dict[str, Any]]]:
+    async def artifacts(
+        self, result: Any, known: Sequence[SavedFile]
+    ) -> tuple[list[SavedFile], list[dict[str, Any]]]:
         found = find_artifacts(result)
         if not found:
             return [await self._result_itself(result)], []
-        plans = _plans(self.output, self.job, len(found))
+        plans = _plans(self.output, self.job, min(len(found), MAX_FILES))
+        await self._recall(known, plans)
         limit = asyncio.Semaphore(PARALLEL_FILES)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._one(artifact, plan, limit))
-                for artifact, plan in zip(found[:MAX_FILES], plans, strict=False)
+                for artifact, plan in zip(found, plans, strict=False)
             ]
         outcomes = [task.result() for task in tasks]
         failures = [outcome for outcome in outcomes if isinstance(outcome, dict)]
-        for artifact in found[MAX_FILES:][:1]:
-            failures.append(_failure(artifact, f"a result has more than {MAX_FILES} files", False))
+        if len(found) > MAX_FILES:
+            left_out = f"a result has more than {MAX_FILES} files"
+            failures.append(_failure(found[MAX_FILES], left_out, False))
         return [outcome for outcome in outcomes if isinstance(outcome, SavedFile)], failures
 
     async def logs(
@@ -203,7 +209,7 @@ class _Saving:
                 saved = await self._still_there(artifact) or await self._fetched(artifact, plan)
             except ArtifactError as err:
                 return _failure(artifact, err.message, err.retryable)
-            self.bytes += saved.bytes
+            self.saved_bytes += saved.bytes
         if self.output.sidecar:
             await self._sidecar(saved)
         return saved
@@ -219,7 +225,7 @@ class _Saving:
         return saved if found == (saved.bytes, saved.sha256) else None
 
     async def _fetched(self, artifact: Artifact, plan: NamePlan) -> SavedFile:
-        if self.bytes >= self.downloader.policy.max_job_bytes:
+        if self.saved_bytes >= self.downloader.policy.max_job_bytes:
             limit = self.downloader.policy.max_job_bytes
             message = f"the files of one job are larger than {limit:,} bytes together"
             raise DownloadError(message, retryable=False)
@@ -294,16 +300,14 @@ def _failure(artifact: Artifact, error: str, retryable: bool) -> dict[str, Any]:
     return {"field": artifact.field, "url": url, "error": error, "retryable": retryable}
 
 
-def _own_files(folder: OutputDirectory, job_id: str) -> list[SavedFile]:
-    return list(_told(folder, job_id))
+def _own_files(folder: OutputDirectory, job_id: str, stems: tuple[str, ...]) -> list[SavedFile]:
+    return list(_told(folder, job_id, stems))
 
 
-def _told(folder: OutputDirectory, job_id: str) -> Iterator[SavedFile]:
-    """Give the files that the sidecars of a job tell of."""
-    names = folder.names()
-    there = set(names)
-    for name in names:
-        if not name.endswith(".json") or name[: -len(".json")] not in there:
+def _told(folder: OutputDirectory, job_id: str, stems: tuple[str, ...]) -> Iterator[SavedFile]:
+    """Give the files that sidecars of a job tell of, under names that it may have."""
+    for name in folder.names():
+        if not (name.startswith(stems) and name.endswith(".json")):
             continue
         shown = read_sidecar(folder.read(name, MAX_SIDECAR_BYTES))
         if shown is not None and shown["job_id"] == job_id:

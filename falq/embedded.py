@@ -34,6 +34,7 @@ MAX_LOG_BYTES = 1024 * 1024
 START_WAIT_S = 20.0
 STOP_WAIT_S = 10.0
 KILL_WAIT_S = 3.0
+MAX_SAID_CHARS = 160
 PAUSE_S = 0.002
 
 
@@ -314,10 +315,12 @@ def _options(place: _Place) -> Iterator[str]:
 
 
 def _last_words(place: _Place) -> str:
+    """Give the last line of the server's log for a message, as far as there is one."""
     if not place.log.exists():
         return ""
-    lines = place.log.read_text(errors="replace")[-2000:].split("\n")
-    return f": {' '.join(lines[-2].split()[-30:])}" if len(lines) > 1 else ""
+    lines = place.log.read_text(errors="replace")[-4096:].splitlines()
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f": {said[-MAX_SAID_CHARS:]}" if said else ""
 
 
 def _end(place: _Place) -> None:

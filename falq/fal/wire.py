@@ -56,7 +56,7 @@ class WireFault(Exception):  # noqa: N818  # a fault of the line, translated bef
         self.request_id = request_id
 
 
-#: The most special kind first; only the first three prove that nothing was sent.
+#: The most special kind first; only the NOT_SENT ones prove that nothing was sent.
 _FAULTS: tuple[tuple[type[Exception], FaultKind], ...] = (
     (httpx.ConnectError, FaultKind.NOT_SENT),
     (httpx.ConnectTimeout, FaultKind.NOT_SENT),
@@ -68,6 +68,8 @@ _FAULTS: tuple[tuple[type[Exception], FaultKind], ...] = (
     (httpx.DecodingError, FaultKind.GARBAGE),
     (httpx.HTTPError, FaultKind.DROPPED),
     (httpx.StreamError, FaultKind.DROPPED),
+    # TLS alerts in the middle of an exchange pass httpcore as they are.
+    (OSError, FaultKind.DROPPED),
 )
 _FAULT_TYPES = tuple(kind for kind, _ in _FAULTS)
 

@@ -1,6 +1,7 @@
 """FalClient over a transport of its own: what goes out and what is made of the answers."""
 
 import json
+import ssl
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -110,6 +111,8 @@ async def test_a_connection_that_was_never_made_is_proof_that_nothing_was_sent(e
         (httpx.WriteError("reset"), LostKind.DROPPED),
         (httpx.RemoteProtocolError("gone"), LostKind.DROPPED),
         (httpx.DecodingError("gzip"), LostKind.GARBAGE),
+        (ssl.SSLError("bad record mac"), LostKind.DROPPED),
+        (ConnectionResetError(), LostKind.DROPPED),
     ],
 )
 async def test_every_other_fault_of_the_line_is_lost(error, kind):

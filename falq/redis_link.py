@@ -26,7 +26,8 @@ Role = Literal["caller", "worker"]
 CONNECT_WAIT_S = 5.0
 #: A worker renews leases: it must notice a silent Redis well before they run out.
 REPLY_WAIT_S: dict[Role, float] = {"caller": 10.0, "worker": 5.0}
-#: An idle connection is tried with a PING before its next use.
+#: An idle network connection is tried with a PING before its next use; a local socket that
+#: died shows it by itself.
 HEALTH_CHECK_S = 30
 #: Eviction would silently delete the journal of paid calls.
 SAFE_POLICY = "noeviction"
@@ -87,18 +88,34 @@ def _options(address: RedisAddress, role: Role, blocking_s: float) -> dict[str, 
         "protocol": 2,
         "socket_connect_timeout": CONNECT_WAIT_S,
         "socket_timeout": REPLY_WAIT_S[role] + blocking_s,
-        "health_check_interval": HEALTH_CHECK_S,
+        # Two round trips of each connection that only announce the library.
+        "driver_info": None,
         "retry": Retry(NoBackoff(), 0),
     }
+
+
+def _unix_connection() -> type[redis.UnixDomainSocketConnection]:
+    import redis
+
+    class UnixConnection(redis.UnixDomainSocketConnection):
+        #: redis-py 8.1 reads it when a connection is lost and dies of an AttributeError.
+        port = 0
+
+    return UnixConnection
 
 
 def _endpoint(address: RedisAddress) -> dict[str, Any]:
     import redis
 
     if address.scheme == "unix":
-        return {"connection_class": redis.UnixDomainSocketConnection, "path": address.path}
+        return {"connection_class": _unix_connection(), "path": address.path}
     (host, port) = address.nodes[0]
-    endpoint = {"host": host, "port": port, "socket_keepalive": True}
+    endpoint = {
+        "host": host,
+        "port": port,
+        "socket_keepalive": True,
+        "health_check_interval": HEALTH_CHECK_S,
+    }
     if address.scheme == "rediss":
         endpoint |= {"connection_class": redis.SSLConnection, **address.arguments}
     return endpoint
@@ -108,7 +125,7 @@ def _through_sentinels(address: RedisAddress, options: dict[str, Any]) -> redis.
     import redis.sentinel
 
     sentinels: Any = redis.sentinel.Sentinel
-    kept = ("socket_connect_timeout", "socket_timeout", "retry", "protocol")
+    kept = ("socket_connect_timeout", "socket_timeout", "retry", "protocol", "driver_info")
     login = {
         "username": address.arguments.get("sentinel_username"),
         "password": address.arguments.get("sentinel_password"),
@@ -116,7 +133,12 @@ def _through_sentinels(address: RedisAddress, options: dict[str, Any]) -> redis.
     sentinel = sentinels(
         list(address.nodes), sentinel_kwargs={name: options[name] for name in kept} | login
     )
-    master: redis.Redis = sentinel.master_for(address.service, socket_keepalive=True, **options)
+    master: redis.Redis = sentinel.master_for(
+        address.service,
+        socket_keepalive=True,
+        health_check_interval=HEALTH_CHECK_S,
+        **options,
+    )
     return master
 
 
@@ -198,12 +220,14 @@ _BY_CODE = {
 _COMMAND = re.compile(r"no permissions to run the '([\w|-]{1,40})' command")
 #: The library puts commands with their arguments in front of a pipeline's error.
 _PIPELINE = "caused error: "
+#: The server puts arguments behind the name of a command that it does not know.
+_ARGUMENTS = ", with args"
 MAX_SAID_CHARS = 160
 
 
 def redis_error(err: Exception) -> RedisUnavailableError:
     """Tell an error of the client library in one clear line, without arguments of commands."""
-    said = str(err).rpartition(_PIPELINE)[2]
+    said = str(err).rpartition(_PIPELINE)[2].partition(_ARGUMENTS)[0]
     fault = _find_fault(err, said)
     if fault is None:
         text = f"Redis refused a command: {said[:MAX_SAID_CHARS]}"

@@ -60,6 +60,8 @@ class FalqError(Exception):
     job_id: str | None
     detail: Any
     retry_after_s: float | None
+    #: The whole outcome of the job that failed, where there is one.
+    outcome: dict[str, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild from the fields as they stand, those set after the raise included."""

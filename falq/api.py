@@ -1,0 +1,302 @@
+"""One call from Python: through the queue, or directly where that is wanted or all there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from falq import outcome
+from falq.calling import Caller, CallRequest, new_job_id
+from falq.errors import ERROR_TYPES, FalqError, OutputError, RedisUnavailableError, UsageError
+from falq.files.spec import OutputSpec
+from falq.meeting import leave_nonce, remove_nonce
+from falq.model_id import parse_model_id
+from falq.phases import TERMINAL, Phase
+from falq.queue_config import QueueConfig, load_queue_config
+from falq.settings import Settings
+
+if TYPE_CHECKING:
+    from falq.record import JobRecord
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+def run_fal_api_job(
+    model_id: str,
+    submit_args: dict[str, Any],
+    output_dir: str | os.PathLike[str] = "./output",
+    *,
+    output_file: str | None = None,
+    auto_filename: bool = False,
+    poll_interval: float | None = None,
+    max_polls: int | None = None,
+    save_logs: bool = False,
+    save_logs_inline: bool = False,
+    no_queue: bool = False,
+    sync_only: bool | None = None,
+    queue_config: str | os.PathLike[str] | None = None,
+    api_key: str | None = None,
+    idempotency_key: str | None = None,
+    fresh: bool = False,
+    priority: str = "normal",
+    wait: float | None = None,
+    on_event: OnEvent | None = None,
+) -> dict[str, Any]:
+    """Make one call and wait for its files. Costs money; is never paid twice.
+
+    A call that was killed while it waited attaches to its job when it is repeated.
+
+    Args:
+        model_id: Such as ``fal-ai/flux/schnell``.
+        submit_args: The model's arguments.
+        output_dir: Created when missing.
+        output_file: Name inside ``output_dir``.
+        auto_filename: Name files ``{request_id}_{timestamp}.{ext}``.
+        poll_interval: Seconds between status polls, fixed.
+        max_polls: Status polls at most.
+        save_logs: Save the model's logs to ``{output_dir}/logs/``.
+        save_logs_inline: Save them beside the output.
+        no_queue: Call fal from this process; limits do not apply.
+        sync_only: Use fal's sync API; None takes the queue's setting.
+        queue_config: A ``queue_config.yaml``.
+        api_key: Deprecated, see FAL_ALLOW_API_KEY_ARG.
+        idempotency_key: One job per key for 24 h.
+        fresh: Never attach to an equal earlier call.
+        priority: ``high``, ``normal`` or ``low``.
+        wait: Give a ticket after so many seconds.
+        on_event: Is told what happens meanwhile.
+
+    Returns:
+        The outcome of design 1.4: ``status``, ``saved_path``, ``files``, ``result`` …
+
+    Raises:
+        FalqError: What went wrong, with ``exit_code``, ``hint``, ``retryable`` and
+            ``may_be_billed``.
+    """
+    settings = Settings.from_env(os.environ, api_key=api_key)
+    path = Path(queue_config) if queue_config is not None else None
+    config = load_queue_config(path, settings.queue_overrides, lambda _: None)
+    request = CallRequest(
+        model_id=parse_model_id(model_id),
+        arguments=checked_arguments(submit_args),
+        output=OutputSpec(
+            directory=os.path.abspath(output_dir),
+            output_file=output_file,
+            auto_filename=auto_filename,
+            save_logs=save_logs,
+            save_logs_inline=save_logs_inline,
+        ),
+        config=config,
+        sync=choose_sync(config, sync_only, no_queue=no_queue),
+        priority=priority,
+        fresh=fresh,
+        idempotency_key=idempotency_key,
+        fixed_poll_s=poll_interval,
+        max_polls=max_polls,
+    )
+    return perform(settings, request, no_queue=no_queue, wait_s=wait, on_event=on_event)
+
+
+def checked_arguments(arguments: Any) -> dict[str, Any]:
+    """Refuse arguments that are no JSON object."""
+    import json
+
+    try:
+        copied = json.loads(json.dumps(arguments, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the arguments are no JSON: {error}") from error
+    if not isinstance(copied, dict):
+        raise UsageError(f"the arguments are {type(arguments).__name__}: expected a JSON object")
+    return copied
+
+
+def choose_sync(config: QueueConfig, sync_only: bool | None, *, no_queue: bool) -> bool:
+    """Tell whether a call runs through fal's sync API.
+
+    ``--no-queue`` is the seed's direct flow of submit, status and result, whatever the
+    queue's own setting says.
+    """
+    if sync_only is not None:
+        return sync_only
+    return config.sync_only and not no_queue
+
+
+def perform(
+    settings: Settings,
+    request: CallRequest,
+    *,
+    no_queue: bool = False,
+    wait_s: float | None = None,
+    on_event: OnEvent | None = None,
+) -> dict[str, Any]:
+    """Make a call and give its outcome, or a ticket when ``wait_s`` is over first.
+
+    Raises:
+        FalqError: What went wrong.
+    """
+    request = dataclasses.replace(request, output=prepare_output(request.output))
+    if no_queue:
+        settings.require_key()
+        return _directly(settings, request, new_job_id(), on_event)
+    nonce = _leave_nonce(request.output.directory)
+    request = dataclasses.replace(request, nonce=nonce)
+    attempt = QueuedCall(settings, request, wait_s, on_event or (lambda _: None))
+    try:
+        return attempt.run()
+    finally:
+        if attempt.over:
+            remove_nonce(request.output.directory, nonce)
+
+
+def prepare_output(output: OutputSpec) -> OutputSpec:
+    """Make the output directory and check ``-O``, before anything is sent.
+
+    Raises:
+        UsageError: It cannot be written, or ``-O`` leads outside.
+    """
+    from falq.files.output import ensure_writable
+
+    resolved = output.resolved(os.getcwd())
+    ensure_writable(resolved.directory)
+    return resolved
+
+
+def _leave_nonce(directory: str) -> str:
+    try:
+        return leave_nonce(directory)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {directory}: {error.strerror}",
+            "nothing was sent; choose another --output",
+            may_be_billed=False,
+        ) from error
+
+
+@dataclasses.dataclass
+class QueuedCall:
+    """One call through the queue.
+
+    ``over`` says that no worker needs the caller's directory any more.
+    """
+
+    settings: Settings
+    request: CallRequest
+    wait_s: float | None
+    on_event: OnEvent
+    job_id: str = dataclasses.field(default_factory=new_job_id)
+    over: bool = True
+
+    def run(self) -> dict[str, Any]:
+        """Enqueue, wait, and give the outcome."""
+        try:
+            caller = open_caller(self.settings)
+        except RedisUnavailableError as error:
+            return self._without_queue(error)
+        with caller:
+            try:
+                enqueued = caller.enqueue(
+                    self.request, job_id=self.job_id, attended=self.wait_s != 0
+                )
+            except RedisUnavailableError as error:
+                if not error.refused:
+                    raise
+                return self._without_queue(error)
+            self.over = False
+            self.job_id = enqueued.job_id
+            self.on_event({"job_id": self.job_id, "deduplicated": enqueued.deduplicated})
+            record = caller.wait(
+                self.job_id,
+                wait_s=self.wait_s,
+                idle_timeout_s=self.request.config.client_idle_timeout,
+                on_event=self.on_event,
+            )
+            return self._shown(caller, record, deduplicated=enqueued.deduplicated)
+
+    def _shown(self, caller: Caller, record: JobRecord, *, deduplicated: bool) -> dict[str, Any]:
+        if record.phase not in TERMINAL | {Phase.UNKNOWN}:
+            position = caller.position(record)
+            return outcome.ticket(
+                record.job_id, record.phase, record.request_id, position, deduplicated=deduplicated
+            )
+        self.over = True
+        shown = settle(self.settings, record, self.request.output, self.on_event)
+        caller.delivered(record)
+        return shown | {"deduplicated": deduplicated}
+
+    def _without_queue(self, error: RedisUnavailableError) -> dict[str, Any]:
+        """Fall back to the direct API; certain that nothing was enqueued."""
+        if self.settings.on_queue_down == "fail" or self.settings.key is None:
+            raise error
+        self.on_event({"warning": f"{error.message}; calling fal directly, limits do not apply"})
+        return _directly(self.settings, self.request, self.job_id, self.on_event)
+
+
+def open_caller(settings: Settings) -> Caller:
+    """Connect to the queue; an embedded one is started, and a worker for it when needed."""
+
+    def start_worker() -> None:
+        importlib.import_module("workers.cli").start_background(settings)
+
+    return Caller(settings, start_worker)
+
+
+def _directly(
+    settings: Settings, request: CallRequest, job_id: str, on_event: OnEvent | None
+) -> dict[str, Any]:
+    from falq.direct import go_on
+
+    return outcome_of(go_on(settings, request.to_record(job_id, settings.account), on_event))
+
+
+def settle(
+    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
+) -> dict[str, Any]:
+    """Give the outcome of a job that ended; files that are elsewhere are fetched here.
+
+    Raises:
+        FalqError: The job failed, or a file could not be saved here.
+    """
+    shown = record.outcome or {}
+    here = all(os.path.isfile(str(file["path"])) for file in shown.get("files") or [])
+    if record.phase == Phase.DONE and (shown.get("remote") or not here):
+        return fetch(settings, record, output, on_event)
+    return outcome_of(record)
+
+
+def fetch(
+    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
+) -> dict[str, Any]:
+    """Save the files of a result into a directory of this machine, without a new call.
+
+    Raises:
+        ArtifactError: A file could not be saved, or is not what the worker saw.
+    """
+    from falq.direct import go_on
+
+    seen = {file["url"]: file["sha256"] for file in (record.outcome or {}).get("files") or []}
+    options = record.options | {"output": output.to_dict()}
+    again = dataclasses.replace(
+        record, phase=Phase.DOWNLOADING, options=options, downloading_at=time.time(), outcome=None
+    )
+    shown = outcome_of(go_on(settings, again, on_event, needs_key=False))
+    for file in shown["files"]:
+        if file["url"] is not None and seen.get(file["url"], file["sha256"]) != file["sha256"]:
+            raise ERROR_TYPES["DownloadError"](
+                f"{file['path']} is not the file that the worker saw (sha256 differs)",
+                job_id=record.job_id,
+            )
+    return shown
+
+
+def outcome_of(record: JobRecord) -> dict[str, Any]:
+    """Give the outcome of a job, or raise its error."""
+    if record.error is not None:
+        error = FalqError.from_dict(record.error)
+        error.outcome = record.outcome
+        raise error
+    return dict(record.outcome or {})

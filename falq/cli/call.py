@@ -1,0 +1,179 @@
+"""``falq call`` and ``falq submit``; the wrappers come in through ``run_call``."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from falq.cli.call_options import call_options, read_arguments
+from falq.cli.progress import Progress
+from falq.cli.show import Voice, emit, fail
+from falq.errors import FalqError, UsageError
+from falq.model_id import parse_model_id
+
+#: Exit code by the status of an outcome (design 1.4).
+EXIT_CODES = {"COMPLETED": 0, "RESULT_ENDPOINT_ONLY": 6, "QUEUED": 75, "RUNNING": 75}
+#: A second Ctrl-C within this time cancels, seconds.
+SECOND_CTRL_C_S = 2.0
+
+_MODEL = click.option("-m", "--model-id", required=True, help="fal.ai model id.")
+_CONFIG = click.option(
+    "--queue-config", type=click.Path(path_type=Path), metavar="FILE", help="A queue_config.yaml."
+)
+
+
+@click.command()
+@_MODEL
+@_CONFIG
+@call_options
+def call(model_id: str, queue_config: Path | None, **options: Any) -> int:
+    """Make one call and save its files."""
+    arguments = read_arguments(options.pop("args"), options.pop("args_file"))
+    return run_call(
+        model_id=model_id, arguments=arguments, options=options, queue_config_path=queue_config
+    )
+
+
+@click.command()
+@_MODEL
+@_CONFIG
+@call_options
+def submit(model_id: str, queue_config: Path | None, **options: Any) -> int:
+    """Enqueue a call and print its ticket; exit 0."""
+    if options["no_queue"]:
+        raise UsageError("falq submit puts a call into the queue: --no-queue does not fit")
+    arguments = read_arguments(options.pop("args"), options.pop("args_file"))
+    options["no_wait"] = True
+    code = run_call(
+        model_id=model_id, arguments=arguments, options=options, queue_config_path=queue_config
+    )
+    return 0 if code == EXIT_CODES["QUEUED"] else code
+
+
+def run_call(
+    *,
+    model_id: str,
+    arguments: dict[str, Any],
+    options: dict[str, Any],
+    skill: str = "falq",
+    queue_config_path: Path | None = None,
+    input_schema: dict[str, Any] | None = None,
+) -> int:
+    """Make a call as the command line asks, print its outcome, and give the exit code.
+
+    Args:
+        model_id: Which model.
+        arguments: Checked against the model's schema where there is one.
+        options: Parameters of ``call_options`` without ``args`` and ``args_file``.
+        skill: Names the queue together with the model.
+        queue_config_path: The skill's ``queue_config.yaml``.
+        input_schema: Tells which fields take media, so that local paths are uploaded.
+    """
+    voice = Voice(quiet=options["quiet"])
+    if options.get("api_key"):
+        voice.warn("--api-key is deprecated: set FAL_KEY instead")
+    state = _Running(Progress(voice))
+    try:
+        shown = state.run(model_id, arguments, options, skill, queue_config_path, input_schema)
+    except KeyboardInterrupt:
+        return _detach(state, voice)
+    except FalqError as error:
+        return _fail(error)
+    emit(shown)
+    return EXIT_CODES.get(str(shown["status"]), 1)
+
+
+def _fail(error: FalqError) -> int:
+    """Show a failed job: its whole outcome for programs, one line for people."""
+    from falq.cli.show import show_error
+
+    if error.outcome is None:
+        return fail(error)
+    emit(error.outcome)
+    return show_error(error)
+
+
+class _Running:
+    """A call under way, and the id of its job as soon as there is one."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.job_id: str | None = None
+        self._progress = progress
+
+    def _on_event(self, event: Any) -> None:
+        self.job_id = event.get("job_id", self.job_id)
+        self._progress(event)
+
+    def run(
+        self,
+        model_id: str,
+        arguments: dict[str, Any],
+        options: dict[str, Any],
+        skill: str,
+        queue_config_path: Path | None,
+        input_schema: dict[str, Any] | None,
+    ) -> dict[str, Any]:
+        from falq.api import choose_sync, perform
+        from falq.calling import CallRequest
+        from falq.files.spec import OutputSpec
+        from falq.queue_config import load_queue_config
+        from falq.settings import Settings
+        from falq.uploading import with_uploads
+
+        settings = Settings.from_env(os.environ, api_key=options.get("api_key"))
+        warn = self._warn
+        config = load_queue_config(queue_config_path, settings.queue_overrides, warn)
+        request = CallRequest(
+            model_id=parse_model_id(model_id),
+            arguments=with_uploads(
+                settings, arguments, options["upload_field"], input_schema, self._on_event
+            ),
+            output=OutputSpec(
+                directory=os.path.abspath(options["output"]),
+                output_file=options["output_file"],
+                auto_filename=options["auto_filename"],
+                sidecar=not options["no_sidecar"],
+                save_logs=options["save_logs"],
+                save_logs_inline=options["save_logs_inline"],
+            ),
+            skill=skill,
+            config=config,
+            sync=choose_sync(config, options["sync_only"], no_queue=options["no_queue"]),
+            priority=options["priority"],
+            fresh=options["fresh"],
+            idempotency_key=options["idempotency_key"],
+            fixed_poll_s=options["poll_interval"],
+            max_polls=options["max_polls"],
+        )
+        wait_s = 0.0 if options["no_wait"] else options["wait_s"]
+        return perform(
+            settings,
+            request,
+            no_queue=options["no_queue"],
+            wait_s=wait_s,
+            on_event=self._on_event,
+        )
+
+    def _warn(self, text: str) -> None:
+        self._on_event({"warning": text})
+
+
+def _detach(state: _Running, voice: Voice) -> int:
+    """Leave a job to its worker; a second Ctrl-C soon after cancels it."""
+    from falq.cli.jobs import cancel_job, ticket_of
+
+    if state.job_id is None:
+        voice.say("stopped before anything was enqueued")
+        return 130
+    voice.say(f"detached; the job goes on: falq wait {state.job_id}  (Ctrl-C again cancels it)")
+    try:
+        time.sleep(SECOND_CTRL_C_S)
+    except KeyboardInterrupt:
+        emit(cancel_job(state.job_id))
+        return 130
+    emit(ticket_of(state.job_id))
+    return 130

@@ -1,0 +1,63 @@
+"""Logging of a worker: one line per event of a job, as text or JSON, never a secret.
+
+Nobody logs arguments, keys or replies; what reaches a line is checked once more here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from typing import Literal
+
+#: Fields that a record may carry beside its message.
+FIELDS = ("job_id", "request_id", "queue", "model_id", "phase", "event")
+_SECRET = re.compile(r"(?i)\b(key|bearer)\s+\S+|data:[\w/+.-]+;base64,\S+|://[^/\s:@]*:[^/\s@]+@")
+
+
+def redact(text: str) -> str:
+    """Take out what looks like a key, a password in an address, or a data: URI.
+
+    >>> redact("Authorization: Key abc:def at redis://u:pw@h/0")
+    'Authorization: [redacted] at redis[redacted]h/0'
+    """
+    return _SECRET.sub("[redacted]", text)
+
+
+class EventFormatter(logging.Formatter):
+    """Writes a record as one line.
+
+    Args:
+        form: ``text`` for people, ``json`` for collectors.
+    """
+
+    def __init__(self, form: Literal["text", "json"]) -> None:
+        super().__init__()
+        self._json = form == "json"
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the line of a record; a traceback goes into the same line."""
+        message = redact(record.getMessage())
+        if record.exc_info:
+            message += " | " + redact(self.formatException(record.exc_info)).replace("\n", " | ")
+        fields = {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        stamp = f"{at}.{int(record.msecs):03d}Z"
+        if self._json:
+            shown = {"at": stamp, "level": record.levelname.lower(), "logger": record.name}
+            return json.dumps(shown | {"message": message} | fields, ensure_ascii=False)
+        extra = "".join(f" {name}={value}" for name, value in fields.items())
+        return f"{stamp} {record.levelname.lower():7} {message}{extra}"
+
+
+def configure_logging(form: str) -> None:
+    """Send falq's and RQ's log lines to stderr in one form; called by a composition root."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(EventFormatter("json" if form == "json" else "text"))
+    for name in ("falq", "rq"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

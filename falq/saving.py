@@ -1,0 +1,95 @@
+"""Saves a job's artifacts for the pipeline and for callers who fetch their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from falq.errors import ArtifactError
+from falq.files.artifacts import SavedFile
+from falq.files.download import Downloader
+from falq.files.policy import MediaPolicy
+from falq.files.save import save_result
+from falq.files.sidecar import JobFacts
+from falq.files.spec import OutputSpec
+from falq.pipeline import Note, Saved
+from falq.record import JobRecord
+from falq.settings import Settings
+
+
+def media_policy(settings: Settings) -> MediaPolicy:
+    """Give what may be fetched: public https, or the sandbox that the settings name."""
+    return MediaPolicy(allowed_origin=settings.fal_url)
+
+
+class LocalSaver:
+    """Saves into the directory that the job names.
+
+    Args:
+        settings: Whether fal is a sandbox.
+        downloader: Shared by all jobs of the process.
+    """
+
+    def __init__(self, settings: Settings, downloader: Downloader) -> None:
+        self._sandbox = settings.sandbox
+        self._downloader = downloader
+
+    async def save(self, record: JobRecord, logs: Sequence[Mapping[str, Any]], note: Note) -> Saved:
+        """Save what is not saved yet; see ``falq.pipeline.Saver``."""
+        return await self.save_to(output_of(record), record, logs, note)
+
+    async def save_to(
+        self,
+        output: OutputSpec,
+        record: JobRecord,
+        logs: Sequence[Mapping[str, Any]],
+        note: Note,
+    ) -> Saved:
+        """Save into a directory of the caller's choice."""
+        saved = await save_result(
+            record.result,
+            downloader=self._downloader,
+            output=output,
+            job=facts_of(record, sandbox=self._sandbox),
+            logs=logs,
+            known=known_files(record),
+        )
+        for warning in saved.warnings:
+            await note({"warning": warning})
+        if saved.failures and not saved.files and len(saved.failures) == 1:
+            failure = saved.failures[0]
+            raise ArtifactError(
+                f"{failure['field']} could not be saved: {failure['error']}",
+                retryable=bool(failure.get("retryable")),
+                detail=[dict(failure)],
+            )
+        files = [file.to_dict() for file in saved.files]
+        return Saved(files=files, failures=saved.failures, log_path=saved.log_path)
+
+
+def output_of(record: JobRecord) -> OutputSpec:
+    """Give where the caller wants the files.
+
+    Raises:
+        UsageError: The record was tampered with: it leads outside its directory.
+    """
+    return OutputSpec.from_dict(record.options.get("output") or {"directory": "."})
+
+
+def facts_of(record: JobRecord, *, sandbox: bool) -> JobFacts:
+    """Give what a sidecar says about a job."""
+    return JobFacts(
+        job_id=record.job_id,
+        model_id=record.model_id,
+        arguments=record.arguments,
+        request_id=record.request_id,
+        billable_units=record.billable_units,
+        created_at=record.created_at,
+        sandbox=sandbox,
+    )
+
+
+def known_files(record: JobRecord) -> list[SavedFile]:
+    """Give the files that an earlier, partial saving of the job left."""
+    files = (record.outcome or {}).get("files") or []
+    return [SavedFile.from_dict(dict(file)) for file in files]

@@ -1,0 +1,242 @@
+"""What a worker owes Redis beside its jobs: leases, heartbeats, presence, reaping, sweeping.
+
+Blocks on Redis; runs in threads of its own, so that a busy event loop never looks dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from falq.admission import Admission, Grant
+from falq.phases import Phase
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.executions import Execution
+from rq.job import Job
+
+from falq import keys, presence
+from falq.errors import ConfigurationError
+from falq.limits import Limits
+from falq.record import JobRecord
+from workers.journal_ledger import JournalLedger
+from workers.rq_glue import FalqJob, RefusedFunctionError, RqWorker
+
+log = logging.getLogger("falq.worker")
+
+#: Every so often, seconds: renew leases, reap dead ones, take strange jobs in, beat.
+RENEW_S = 2.5
+REAP_S = 1.0
+TAKE_IN_S = 2.0
+BEAT_S = 4.0
+
+JobAction = Callable[[str], None]
+
+
+@dataclass
+class Held:
+    """A job that this worker holds.
+
+    ``job`` and ``execution`` are RQ's view; ``refusal`` says why the job is not run.
+    """
+
+    grant: Grant
+    job: Job | None = None
+    execution: Execution | None = None
+    refusal: str | None = None
+    ledger: JournalLedger | None = None
+
+
+class Bookkeeping:
+    """The regular duties of one worker.
+
+    Args:
+        redis: Bytes replies; a pool.
+        admission: Leases and sweeps.
+        account: Whose jobs are served.
+        queues: Glob, told to whoever asks.
+        concurrency: Jobs at once, told to whoever asks.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        admission: Admission,
+        account: str,
+        *,
+        queues: str | None,
+        concurrency: int,
+    ) -> None:
+        self.name = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
+        self.held: dict[str, Held] = {}
+        self._redis = redis
+        self._admission = admission
+        self._account = account
+        self._facts = {"queues": queues or "*", "concurrency": concurrency}
+        self._ending = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._rq = RqWorker(redis, self.name, self._on_stop_job)
+
+    def start(self, wake: Callable[[], None], lose: JobAction, cancel: JobAction) -> None:
+        """Register and begin the regular duties.
+
+        Args:
+            wake: Called when something may be admissible.
+            lose: Called with a job whose lease another worker holds.
+            cancel: Called with a job that somebody wants cancelled.
+        """
+        self._wake, self._lose, self._cancel = wake, lose, cancel
+        self._rq.register_birth()
+        self._announce()
+        for duty in (self._listen, self._do_rounds):
+            thread = threading.Thread(target=duty, name=f"falq{duty.__name__}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """End the duties and leave."""
+        self._ending.set()
+        for thread in self._threads:
+            thread.join(timeout=3)
+        with contextlib.suppress(RedisError):
+            self._rq.register_death()
+            presence.leave(self._redis, self._account, self.name)
+
+    def _on_stop_job(self, job_id: str) -> None:
+        with contextlib.suppress(RedisError):
+            self._redis.hset(keys.job(job_id), "cancel_requested", "1")
+        self._cancel(job_id)
+
+    def _listen(self) -> None:
+        """Wait for wake-ups, cancels and RQ's commands on one connection."""
+        while not self._ending.is_set():
+            try:
+                self._hear()
+            except (RedisError, OSError):
+                self._wake()
+                self._ending.wait(0.5)
+
+    def _hear(self) -> None:
+        wake_channel = keys.wake(self._account, self.name)
+        with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            pubsub.subscribe(wake_channel, self._rq.pubsub_channel_name)
+            self._wake()
+            while not self._ending.is_set():
+                message = pubsub.get_message(timeout=1.0)
+                if message is None:
+                    continue
+                if message["channel"].decode() == wake_channel:
+                    self._heard(message["data"].decode())
+                else:
+                    self._rq.handle_payload(message)
+
+    def _heard(self, text: str) -> None:
+        if text.startswith("cancel:"):
+            self._cancel(text.removeprefix("cancel:"))
+        else:
+            self._wake()
+
+    def _do_rounds(self) -> None:
+        duties = ((RENEW_S, self._renew), (REAP_S, self._reap), (TAKE_IN_S, self._take_in))
+        rounds = [(0.0, every, duty) for every, duty in (*duties, (BEAT_S, self._beat))]
+        while not self._ending.wait(0.2):
+            now = time.monotonic()
+            for i, (due_at, every, duty) in enumerate(rounds):
+                if now >= due_at:
+                    rounds[i] = (now + every, every, duty)
+                    self._attempt(duty)
+
+    def _attempt(self, duty: Callable[[], None]) -> None:
+        try:
+            duty()
+        except RedisError as error:
+            log.warning("%s: redis: %s; trying again", duty.__name__.strip("_"), error)
+        except Exception:
+            log.exception("%s failed; going on", duty.__name__.strip("_"))
+
+    def _renew(self) -> None:
+        tokens = {job_id: held.grant.token for job_id, held in list(self.held.items())}
+        if not tokens:
+            return
+        for job_id in self._admission.renew(tokens):
+            if job_id in self.held:
+                self._lose(job_id)
+
+    def _reap(self) -> None:
+        for job_id, phase in self._admission.reap():
+            log.warning("its holder is gone", extra={"job_id": job_id, "phase": phase})
+
+    def _take_in(self) -> None:
+        if self._admission.take_in(Limits()):
+            self._wake()
+
+    def _beat(self) -> None:
+        self._rq.beat()
+        self._announce()
+
+    def _announce(self) -> None:
+        presence.announce(self._redis, self._account, self.name, self._facts)
+
+    def begin(self, grants: Sequence[Grant]) -> list[Held]:
+        """Show granted jobs as started; safe to repeat."""
+        jobs = self._rq.load([grant.job_id for grant in grants])
+        return [self._begin(*pair) for pair in zip(grants, jobs, strict=True)]
+
+    def _begin(self, grant: Grant, job: FalqJob | None) -> Held:
+        held = self.held.setdefault(grant.job_id, Held(grant))
+        if job is None:
+            return held
+        try:
+            _ = job.func, job.success_callback, job.failure_callback, job.stopped_callback
+        except RefusedFunctionError as error:
+            held.refusal = str(error)
+        except Exception as error:  # noqa: BLE001  # a job that cannot be read is refused, too
+            held.refusal = f"the job cannot be read: {type(error).__name__}"
+        if grant.adopted:
+            self._rq.clear_others(job)
+        held.job = job
+        held.execution = self._rq.start(job)
+        return held
+
+    def end(self, held: Held, record: JobRecord | None) -> None:
+        """Show how a job ended; None or a record that goes on: it is not ours any more."""
+        job, execution = held.job, held.execution
+        if job is None or execution is None:
+            return
+        if record is None or record.phase == Phase.QUEUED:
+            self._rq.drop(job, execution)
+        elif record.phase == Phase.DONE:
+            self._rq.finish(job, execution, record.outcome)
+        else:
+            message = str((record.error or {}).get("message", record.phase))
+            self._rq.fail(job, execution, message, stopped=record.phase == Phase.CANCELLED)
+
+    def surrender(self, held: Held) -> None:
+        """Let another worker adopt a job at once."""
+        self._admission.surrender({held.grant.job_id: held.grant.token})
+        if held.job is not None and held.execution is not None:
+            self._rq.drop(held.job, held.execution)
+
+    def let_go(self, held: Held) -> None:
+        """Renew and beat no more for a job."""
+        self.held.pop(held.grant.job_id, None)
+        if held.execution is not None:
+            self._rq.forget_execution(held.execution)
+
+
+def check_limits_of_process(concurrency: int) -> None:
+    """Refuse a concurrency that the process' open files cannot carry."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = concurrency * 4 + 100
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+    if min(wanted, hard) < concurrency + 50:
+        raise ConfigurationError(f"--concurrency {concurrency} needs more open files than {hard}")

@@ -1,0 +1,97 @@
+"""The one function that falq's RQ jobs name: ``workers.job.run``.
+
+falq's own worker never calls it; it recognises the name and runs the pipeline. A stock
+``rq worker --serializer rq.serializers.JSONSerializer QUEUE`` calls it: slower, one job at a
+time, but right. There admission happens at the start of the job, by waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from falq.admission import Grant
+from falq.phases import TERMINAL, Phase
+from rq import get_current_job
+
+from falq.errors import ERROR_TYPES, FalqError
+from falq.ledger import HeldElsewhereError
+from falq.record import JobRecord
+from falq.redis_link import connect
+from falq.settings import Settings
+from workers.building import build_station
+from workers.station import Station
+
+#: Renewals of the lease while a stock worker runs the job, seconds apart.
+_RENEW_S = 2.5
+#: Looks at a job that another worker does, seconds apart.
+_FOLLOW_S = 0.5
+
+
+async def run(job_id: str) -> dict[str, Any]:
+    """Do a job under a stock RQ worker, and give its outcome.
+
+    Raises:
+        FalqError: The job failed; RQ shows it as failed then.
+    """
+    settings = Settings.from_env(os.environ)
+    station = build_station(settings, connect(settings, role="worker"))
+    try:
+        record = await _work_or_follow(station, job_id)
+    finally:
+        await station.close()
+    if record.phase != Phase.DONE:
+        raise error_of(record)
+    return dict(record.outcome or {})
+
+
+def error_of(record: JobRecord) -> FalqError:
+    """Rebuild the error of a job that did not end well."""
+    if record.error is not None:
+        return FalqError.from_dict(record.error)
+    return ERROR_TYPES["UnknownOutcomeError"](f"the job is {record.phase}", job_id=record.job_id)
+
+
+async def _work_or_follow(station: Station, job_id: str) -> JobRecord:
+    while True:
+        grant = await _acquire(station, job_id)
+        ledger = await station.open_ledger(grant) if grant is not None else None
+        if grant is None or ledger is None:
+            return await _follow(station, job_id)
+        renewing = asyncio.create_task(_renew(station, grant))
+        try:
+            record = await station.work(ledger)
+        except HeldElsewhereError:
+            continue
+        finally:
+            renewing.cancel()
+        if record.phase != Phase.QUEUED:
+            return record
+
+
+async def _acquire(station: Station, job_id: str) -> Grant | None:
+    """Wait until the job may start; None when another worker holds it."""
+    current = get_current_job()
+    worker = str(current.worker_name) if current is not None else f"direct.{os.getpid()}"
+    queue = current.origin if current is not None else ""
+    while True:
+        held = await station.threads.run(station.admission.acquire, job_id, queue, worker)
+        if held is None or isinstance(held, Grant):
+            return held
+        await asyncio.sleep(min(held, 2.0))
+
+
+async def _renew(station: Station, grant: Grant) -> None:
+    while True:
+        await asyncio.sleep(_RENEW_S)
+        await station.threads.run(station.admission.renew, {grant.job_id: grant.token})
+
+
+async def _follow(station: Station, job_id: str) -> JobRecord:
+    """Wait for the end of a job that another worker does."""
+    while True:
+        record = await station.threads.run(station.journal.get, job_id)
+        if record.phase in TERMINAL | {Phase.UNKNOWN}:
+            return record
+        await asyncio.sleep(_FOLLOW_S)

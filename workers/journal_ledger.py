@@ -1,0 +1,127 @@
+"""A job's record in Redis, as the pipeline sees it: durable before each act, fenced, patient.
+
+Redis may be away for any time: what must be written is tried until it is, or until another
+worker holds the job. Each write carries the token of our grant, so repeating one whose
+reply was lost changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from falq.admission import Admission
+from falq.journal import FencedError, IllegalTransitionError, Journal
+from falq.phases import TERMINAL, Phase
+from redis.exceptions import RedisError
+
+from falq.ledger import HeldElsewhereError, stamp
+from falq.planner import Change
+from falq.polling import backoff_s
+from falq.record import JobRecord
+from workers.threads import Threads
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+#: A process that slept longer than this between intent and first byte does not send: its
+#: lease may be over and another worker may be looking the request up, seconds.
+INTENT_MARGIN_S = 4.0
+
+
+class JournalLedger:
+    """The ledger of one grant.
+
+    Args:
+        journal: The records.
+        admission: Keeps scopes closed after a 429.
+        record: As it was read after the grant.
+        threads: Where blocking calls run.
+    """
+
+    def __init__(
+        self, journal: Journal, admission: Admission, record: JobRecord, threads: Threads
+    ) -> None:
+        self.record = record
+        self.cancel_asked = asyncio.Event()
+        if record.cancel_requested:
+            self.cancel_asked.set()
+        self._journal = journal
+        self._admission = admission
+        self._threads = threads
+
+    async def apply(self, change: Change, outcome: Mapping[str, Any] | None = None) -> bool:
+        """Write a change; see ``falq.ledger.Ledger.apply``."""
+        asked_at = time.monotonic()
+        moved = {} if change.to == self.record.phase else stamp(change.to)
+        fields = {**moved, **change.fields}
+        await self._surely(self._write, change, fields, outcome)
+        await self._hold(change)
+        if change.to == Phase.SUBMITTING and "submits" in fields:
+            await self._check_awake(asked_at)
+        known = {name: v for name, v in fields.items() if hasattr(self.record, name)}
+        self.record = dataclasses.replace(self.record, phase=change.to, **known)
+        if outcome is not None:
+            self.record = dataclasses.replace(self.record, outcome=dict(outcome))
+        return change.to not in TERMINAL | {Phase.QUEUED, Phase.UNKNOWN}
+
+    def _write(
+        self, change: Change, fields: Mapping[str, Any], outcome: Mapping[str, Any] | None
+    ) -> None:
+        job_id, token, to = self.record.job_id, self.record.token, Phase(change.to)
+        if outcome is not None:
+            if change.error is not None:
+                fields = {**fields, "error": change.error.to_dict()}
+            self._journal.finish(job_id, token, to, outcome=dict(outcome), fields=fields)
+        else:
+            self._journal.advance(job_id, token, to, fields=fields, event=change.event)
+
+    async def _check_awake(self, asked_at: float) -> None:
+        """Take an intent back that is too old to act on; nothing was sent yet."""
+        if time.monotonic() - asked_at <= INTENT_MARGIN_S:
+            return
+        back = Change(to=Phase.QUEUED, fields={"submits": self.record.submits})
+        await self._surely(self._write, back, back.fields, None)
+        raise HeldElsewhereError
+
+    async def _hold(self, change: Change) -> None:
+        if change.hold_s is None:
+            return
+        scope = "@" if change.hold_scope == "account" else self.record.queue
+        await self._surely(self._admission.hold, scope, change.hold_s, change.hold_reason)
+
+    async def _surely(self, ask: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Repeat a write until Redis has taken it.
+
+        Raises:
+            HeldElsewhereError: The job is not ours any more, or stands elsewhere by now.
+        """
+        attempt = 0
+        while True:
+            try:
+                return await self._threads.run(ask, *args, **kwargs)
+            except (FencedError, IllegalTransitionError) as error:
+                raise HeldElsewhereError from error
+            except RedisError:
+                attempt += 1
+                await asyncio.sleep(backoff_s(attempt, 0.5, first_s=0.1, longest_s=3.0))
+
+    async def note(self, event: Mapping[str, Any]) -> None:
+        """Tell those who watch; lost while Redis is away."""
+        try:
+            await self._threads.run(self._journal.note, self.record.job_id, dict(event))
+        except RedisError:
+            return
+
+    async def claim(self, request_id: str) -> bool:
+        """Claim a request of fal's history for this job."""
+        return await self._surely(self._journal.claim_request, self.record.job_id, request_id)
+
+    async def owned_by_others(self, request_ids: Collection[str]) -> set[str]:
+        """Give those of the requests that belong to other jobs."""
+        if not request_ids:
+            return set()
+        owned = await self._surely(self._journal.owners, list(request_ids))
+        return {each for each, owner in owned.items() if owner != self.record.job_id}

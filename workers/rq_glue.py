@@ -1,0 +1,255 @@
+"""All contact with RQ's internals (rq 3.0); each is held by a test of its own.
+
+RQ's keys are a view of what falq's journal knows: ``rq info``, rq-dashboard and the stock
+workers read them. What decides about money is the journal alone.
+
+Internals leant on: ``Job.restore``, ``Job._handle_success``, ``Job._handle_failure``,
+``Job.prepare_for_execution``, ``Execution.create/heartbeat/delete``,
+``BaseWorker.executions``, ``BaseWorker.handle_payload``, ``BaseWorker.heartbeat``,
+``worker_registration.register``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, ClassVar
+
+from redis import Redis
+from redis.client import Pipeline
+from rq import worker_registration
+from rq.command import handle_command
+from rq.exceptions import DeserializationError, NoSuchJobError
+from rq.executions import Execution, ExecutionRegistry
+from rq.job import Job, JobStatus
+from rq.queue import Queue
+from rq.registry import StartedJobRegistry
+from rq.serializers import JSONSerializer
+from rq.utils import now
+from rq.worker.base import BaseWorker, WorkerStatus
+
+from falq import keys
+
+#: An execution that is not renewed for so long is dead, seconds.
+EXECUTION_TTL_S = 20
+#: RQ's own copy of a result; falq's journal keeps the real one.
+RESULT_TTL_S = 86_400
+#: A worker that is silent for so long leaves RQ's list of workers, seconds.
+WORKER_TTL_S = 30
+
+
+class RefusedFunctionError(PermissionError):
+    """A job names a function that falq does not run."""
+
+
+class FalqJob(Job):
+    """An RQ job that turns no name into code except the one on the list.
+
+    RQ imports whatever a job names: its function and three callbacks. Who can write to
+    Redis could run anything (``os.system`` was seen to run from a JSON job).
+    """
+
+    allowed: ClassVar[dict[str, Callable[..., Any]]] = {}
+
+    def _resolve(self, name: str | None) -> Callable[..., Any]:
+        try:
+            return self.allowed[name or ""]
+        except KeyError:
+            raise RefusedFunctionError(f"{name!r} is no function that falq runs") from None
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        """The job's function, if it is on the list."""
+        if self.instance is not None:
+            raise RefusedFunctionError("a method of an instance is no function that falq runs")
+        return self._resolve(self.func_name)
+
+    @property
+    def success_callback(self) -> Any:
+        """Nothing, or a refusal: falq's jobs have no callbacks."""
+        return self._resolve(self._success_callback_name) if self._success_callback_name else None
+
+    @property
+    def failure_callback(self) -> Any:
+        """Nothing, or a refusal."""
+        return self._resolve(self._failure_callback_name) if self._failure_callback_name else None
+
+    @property
+    def stopped_callback(self) -> Any:
+        """Nothing, or a refusal."""
+        return self._resolve(self._stopped_callback_name) if self._stopped_callback_name else None
+
+    def send_webhooks(self, *_: Any, **__: Any) -> None:
+        """Send nothing: an address in a job is not one to call."""
+
+
+class RqWorker(BaseWorker):
+    """This process as RQ's tools see it: registered, beating, with its executions.
+
+    It runs nothing by itself; the engine tells it what starts and ends. Its methods block on
+    Redis and are called from threads.
+
+    Args:
+        redis: Connection with bytes replies.
+        name: The worker's name, unique among all machines.
+        on_stop_job: Is told the id of a job that ``rq``'s stop command names.
+    """
+
+    job_class = FalqJob
+    log_result_lifespan = False
+
+    def __init__(self, redis: Redis, name: str, on_stop_job: Callable[[str], None]) -> None:
+        super().__init__(
+            [],
+            name=name,
+            connection=redis,
+            serializer=JSONSerializer,
+            worker_ttl=WORKER_TTL_S,
+            log_job_description=False,
+        )
+        self.log = logging.getLogger("falq.rq")
+        self._on_stop_job = on_stop_job
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002
+        """Let executions die soon after their last beat; stock waits 90 s."""
+        return EXECUTION_TTL_S
+
+    def handle_payload(self, message: dict[str, Any]) -> None:
+        """Carry out a command of RQ's: stop-job for any execution, shutdown, suspend."""
+        payload = json.loads(message["data"])
+        if payload.get("command") in ("stop-job", "stop-execution"):
+            self._on_stop_job(str(payload.get("job_id")))
+        elif payload.get("command") == "shutdown":
+            handle_command(self, payload)
+
+    def serve_queues(self, names: Collection[str]) -> None:
+        """Register for queues found at run time, so that RQ's tools list us with them."""
+        new = sorted(set(names) - set(self.queue_names()))
+        if not new:
+            return
+        self.queues += [self._queue(name) for name in new]
+        with self.connection.pipeline() as pipe:
+            pipe.hset(self.key, "queues", ",".join(self.queue_names()))
+            worker_registration.register(self, pipe)
+            pipe.execute()
+
+    def _queue(self, name: str) -> Queue:
+        return Queue(name, connection=self.connection, job_class=FalqJob, serializer=JSONSerializer)
+
+    def load(self, job_ids: Sequence[str]) -> list[FalqJob | None]:
+        """Read jobs in one round trip; None for one that is gone or cannot be read."""
+        with self.connection.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hgetall(keys.rq_job(job_id))
+            found = pipe.execute()
+        return [self._restore(i, raw) for i, raw in zip(job_ids, found, strict=True)]
+
+    def _restore(self, job_id: str, raw: dict[bytes, bytes]) -> FalqJob | None:
+        job = FalqJob(id=job_id, connection=self.connection, serializer=JSONSerializer)
+        try:
+            job.restore(raw)
+        except (NoSuchJobError, ValueError):
+            return None
+        return job
+
+    def start(self, job: Job) -> Execution:
+        """Show a job as started by us."""
+        self.serve_queues([job.origin])
+        with self.connection.pipeline() as pipe:
+            execution = Execution.create(job, EXECUTION_TTL_S, pipe, worker_name=self.name)
+            job.prepare_for_execution(self.name, pipeline=pipe)
+            pipe.persist(job.key)
+            pipe.execute()
+        self.executions[execution.id] = execution
+        return execution
+
+    def finish(self, job: Job, execution: Execution, value: Any) -> None:
+        """Show a job as finished, with its outcome as RQ's result."""
+        job.ended_at = now()
+        job._result = value  # noqa: SLF001  # what RQ's own worker does before _handle_success
+        with self.connection.pipeline() as pipe:
+            self.increment_successful_job_count(pipeline=pipe)
+            self._count_time(job, pipe)
+            job._handle_success(  # noqa: SLF001
+                RESULT_TTL_S, pipeline=pipe, worker_name=self.name, execution_id=execution.id,
+                execution_started_at=execution.created_at, execution_ended_at=job.ended_at,
+            )  # fmt: skip
+            job.cleanup(RESULT_TTL_S, pipeline=pipe, remove_from_queue=False)
+            self._end(job, execution, pipe)
+
+    def fail(self, job: Job, execution: Execution, message: str, *, stopped: bool = False) -> None:
+        """Show a job as failed, or as stopped."""
+        job.ended_at = now()
+        with self.connection.pipeline() as pipe:
+            job.set_status(JobStatus.STOPPED if stopped else JobStatus.FAILED, pipeline=pipe)
+            job._handle_failure(  # noqa: SLF001
+                message, pipeline=pipe, worker_name=self.name, execution_id=execution.id,
+                execution_started_at=execution.created_at, execution_ended_at=job.ended_at,
+            )  # fmt: skip
+            self.increment_failed_job_count(pipe)
+            self._count_time(job, pipe)
+            self._end(job, execution, pipe)
+
+    def drop(self, job: Job, execution: Execution) -> None:
+        """Let go of a job that goes on elsewhere; its status is not ours to change."""
+        with self.connection.pipeline() as pipe:
+            self._end(job, execution, pipe)
+
+    def _count_time(self, job: Job, pipe: Pipeline) -> None:
+        if job.started_at and job.ended_at:
+            self.increment_total_working_time(job.ended_at - job.started_at, pipe)
+
+    def _end(self, job: Job, execution: Execution, pipe: Pipeline) -> None:
+        execution.delete(job=job, pipeline=pipe)
+        pipe.execute()
+        self.executions.pop(execution.id, None)
+
+    def forget_execution(self, execution: Execution) -> None:
+        """Stop beating for an execution whose end could not be written."""
+        self.executions.pop(execution.id, None)
+
+    def beat(self) -> None:
+        """Say that we and all our executions are alive, 100 executions a round trip."""
+        executions = list(self.executions.values())
+        with self.connection.pipeline(transaction=False) as pipe:
+            state = WorkerStatus.BUSY if executions else WorkerStatus.IDLE
+            pipe.hset(self.key, "state", state)
+            self.heartbeat(WORKER_TTL_S, pipeline=pipe)
+            fresh = pipe.execute()[0] == 1
+        if fresh:
+            self._write_again()
+        for first in range(0, len(executions), 100):
+            with self.connection.pipeline(transaction=False) as pipe:
+                for execution in executions[first : first + 100]:
+                    registry = execution.job.started_job_registry
+                    execution.heartbeat(registry, EXECUTION_TTL_S, pipeline=pipe)
+                pipe.execute()
+
+    def _write_again(self) -> None:
+        """Our hash had expired, and the beat made a new one: fill it."""
+        with self.connection.pipeline() as pipe:
+            pipe.hset(self.key, mapping=self.serialize())
+            pipe.expire(self.key, WORKER_TTL_S)
+            worker_registration.register(self, pipe)
+            pipe.execute()
+
+    def clear_others(self, job: Job) -> None:
+        """Remove what a dead worker's execution of an adopted job left behind."""
+        registry = StartedJobRegistry(job.origin, connection=self.connection, job_class=FalqJob)
+        others = ExecutionRegistry(job.id, self.connection).get_execution_ids()
+        with self.connection.pipeline() as pipe:
+            for execution_id in others:
+                Execution(execution_id, job.id, self.connection).delete(job=job, pipeline=pipe)
+            pipe.zremrangebyscore(registry.key, 0, now().timestamp())
+            pipe.execute()
+
+
+def foreign_spec(job: Job) -> dict[str, Any] | None:
+    """Give the call that a plain RQ job asks for: its keyword arguments; None if unreadable."""
+    try:
+        kwargs = dict(job.kwargs)
+        args = list(job.args)
+    except (DeserializationError, TypeError, ValueError, KeyError):
+        return None
+    return kwargs if not args else None

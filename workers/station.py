@@ -1,0 +1,115 @@
+"""One worker process' working place: connections, clients, and how a granted job is done."""
+
+from __future__ import annotations
+
+import time
+
+from falq.admission import Admission, Grant
+from falq.journal import Journal
+from redis import Redis
+
+from falq import __version__, outcome
+from falq.errors import FalqError, UsageError
+from falq.fal.client import FalClient
+from falq.following import FollowRules
+from falq.pipeline import Pipeline, Saver
+from falq.planner import Change
+from falq.record import JobRecord
+from falq.settings import Settings
+from falq.submitting import SubmitRules
+from workers.journal_ledger import JournalLedger
+from workers.threads import Threads
+
+#: Blocking calls at once; Redis answers in well under a millisecond.
+THREADS = 4
+
+
+class Station:
+    """What all jobs of a worker process share.
+
+    Args:
+        settings: The worker's own: its key pays.
+        redis: Bytes replies, with a pool for ``THREADS`` threads.
+        saver: Where artifacts go.
+        grace_s: How long fal's history is searched for a lost request.
+    """
+
+    def __init__(self, settings: Settings, redis: Redis, saver: Saver, *, grace_s: float) -> None:
+        self.settings = settings
+        self.redis = redis
+        self.admission = Admission(redis, settings.account)
+        self.journal = Journal(redis, settings.account)
+        self.client = FalClient(settings.hosts, settings.key)
+        self.threads = Threads(THREADS, "falq-redis")
+        self._saver = saver
+        self._rules = SubmitRules(
+            grace_s=grace_s, resubmit=settings.on_unknown_submit == "resubmit"
+        )
+
+    async def open_ledger(self, grant: Grant) -> JournalLedger | None:
+        """Read the record of a granted job; None if it is gone."""
+        record = await self.threads.run(self.journal.find, grant.job_id)
+        if record is None or record.token != grant.token:
+            return None
+        return JournalLedger(self.journal, self.admission, record, self.threads)
+
+    async def work(self, ledger: JournalLedger) -> JobRecord:
+        """Do a job as far as it goes.
+
+        Raises:
+            HeldElsewhereError: Another worker holds it.
+        """
+        try:
+            refuse_newer(ledger.record)
+            return await self._pipeline(ledger).run()
+        except UsageError as error:
+            return await _end(ledger, error)
+
+    async def refuse(self, grant: Grant, reason: str) -> JobRecord | None:
+        """Fail a job that this worker must not run; nothing of it was sent."""
+        ledger = await self.open_ledger(grant)
+        if ledger is None:
+            return None
+        return await _end(ledger, UsageError(reason, "falq runs no functions but its own"))
+
+    def _pipeline(self, ledger: JournalLedger) -> Pipeline:
+        options = ledger.record.options
+        return Pipeline(
+            client=self.client,
+            ledger=ledger,
+            saver=self._saver,
+            follow=FollowRules(
+                poll_interval_s=float(options.get("poll_interval_s") or 5.0),
+                fixed_poll_s=options.get("fixed_poll_s"),
+                max_polls=options.get("max_polls"),
+            ),
+            submit=self._rules,
+        )
+
+    async def close(self) -> None:
+        """Close what this process opened."""
+        await self.client.aclose()
+        self.threads.close()
+
+
+async def _end(ledger: JournalLedger, error: FalqError) -> JobRecord:
+    shown = outcome.failed(ledger.record, time.time(), error)
+    await ledger.apply(Change(to="failed", fields={}, error=error), shown)
+    return ledger.record
+
+
+def refuse_newer(record: JobRecord) -> None:
+    """Refuse a job of a newer falq, whose meaning this one cannot know.
+
+    Raises:
+        UsageError: The job's major or minor version is ahead of ours.
+    """
+    if record.version and _series(record.version) > _series(__version__):
+        raise UsageError(
+            f"the job was enqueued by falq {record.version}, this worker is {__version__}",
+            "upgrade the workers before the callers",
+        )
+
+
+def _series(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

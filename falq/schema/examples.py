@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from falq.schema.checking import problems
 from falq.schema.fields import Field, read_fields
 from falq.schema.normal_form import Schema
 
+Accept = Callable[[Any], bool]
 _MAX_TEXT_CHARS = 160
 _SAMPLE_FILES: Mapping[str, str] = {
     "image": "./photo.png",
@@ -37,21 +39,47 @@ _TELLING = (
 )
 
 
-def short_example(schema: Schema) -> dict[str, Any]:
-    """Give the required arguments only."""
-    fields = read_fields(schema)
+def _anything(_: Any) -> bool:
+    return True
+
+
+def short_example(schema: Schema, accept: Accept = _anything) -> dict[str, Any]:
+    """Give the required arguments only.
+
+    Args:
+        schema: In normal form.
+        accept: Which of the schema's own values may be shown.
+    """
+    fields = _acceptable(schema, accept)
     wanted = [f for f in fields if f.required] or fields[:1]
     return {field.name: example_value(field) for field in wanted}
 
 
-def long_example(schema: Schema, extra: int = 3) -> dict[str, Any]:
+def long_example(schema: Schema, accept: Accept = _anything, *, extra: int = 3) -> dict[str, Any]:
     """Give the required arguments and a few optional ones that change the result visibly."""
-    fields = read_fields(schema)
+    fields = _acceptable(schema, accept)
     optional = [f for f in fields if not f.required and not f.deprecated and _tells(f)]
-    ranked = sorted(optional, key=_rank)[:extra]
-    chosen = {field.name: _other_value(field) for field in ranked}
-    whole = {**short_example(schema), **chosen}
-    return whole if not problems(whole, schema) else short_example(schema)
+    chosen = {field.name: _other_value(field) for field in sorted(optional, key=_rank)[:extra]}
+    short = short_example(schema, accept)
+    whole = {**short, **chosen}
+    return whole if not problems(whole, schema) else short
+
+
+def _acceptable(schema: Schema, accept: Accept) -> list[Field]:
+    """Take out of the fields what may not be shown; a field whose name may not is left out."""
+    fields = [field for field in read_fields(schema) if field.required or accept(field.name)]
+    return [_without_unacceptable(field, accept) for field in fields]
+
+
+def _without_unacceptable(field: Field, accept: Accept) -> Field:
+    return replace(
+        field,
+        examples=tuple(value for value in field.examples if accept(value)),
+        has_default=field.has_default and accept(field.default),
+        choices=tuple(value for value in field.choices if accept(value)) or field.choices,
+        items=field.items and _without_unacceptable(field.items, accept),
+        properties=tuple(_without_unacceptable(part, accept) for part in field.properties),
+    )
 
 
 def example_value(field: Field) -> Any:

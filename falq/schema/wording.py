@@ -73,7 +73,7 @@ def _object(field: Field) -> str:
     names = [part.name for part in field.properties]
     if not names:
         return "a JSON object"
-    return f"an object {{{', '.join(names[:_MAX_NAMES])}{', …' if len(names) > 12 else ''}}}"
+    return f"a JSON object {{{', '.join(names[:_MAX_NAMES])}{', …' if len(names) > 12 else ''}}}"
 
 
 def _array(field: Field) -> str:

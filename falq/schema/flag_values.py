@@ -1,0 +1,59 @@
+"""Turn what stands on a command line into the JSON value of a field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from falq.schema.fields import Field
+
+
+def value_from_text(text: str, field: Field) -> Any:
+    """Read one flag's text by the types of its field.
+
+    Text that fits no type is given back as it is: the check against the schema refuses it in
+    words.
+
+    >>> value_from_text("5", Field(name="d", kinds=("string",), choices=("5", "10")))
+    '5'
+    >>> value_from_text('{"width": 8}', Field(name="s", kinds=("object", "string")))
+    {'width': 8}
+    """
+    matched = [choice for choice in field.choices if _spelt(choice) == text]
+    if matched:
+        return matched[0]
+    if field.kinds == ("string",):
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if _is_wanted(value, field) else text
+
+
+def values_from_texts(texts: Sequence[str], field: Field) -> list[Any]:
+    """Read a repeated flag as a list; a single JSON array stands for the whole list.
+
+    >>> values_from_texts(("a", "b"), Field(name="tags", kinds=("array",)))
+    ['a', 'b']
+    >>> values_from_texts(('["a", "b"]',), Field(name="tags", kinds=("array",)))
+    ['a', 'b']
+    """
+    items = field.items or Field(name=field.name)
+    if len(texts) == 1 and texts[0].lstrip().startswith("["):
+        whole = value_from_text(texts[0], Field(name=field.name, kinds=("array",)))
+        if isinstance(whole, list):
+            return whole
+    return [value_from_text(text, items) for text in texts]
+
+
+def _spelt(choice: Any) -> str:
+    return choice if isinstance(choice, str) else json.dumps(choice)
+
+
+def _is_wanted(value: Any, field: Field) -> bool:
+    if value is None:
+        return field.nullable and "string" not in field.kinds
+    # A number given where text is allowed too may be meant as either: fal's ids look so.
+    return isinstance(value, dict | list) or "string" not in field.kinds

@@ -1,0 +1,1 @@
+"""The creator skill and the constant code of every skill's scripts, as data."""

@@ -51,12 +51,14 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     """Print a table on stdout."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        # As Text, or rich reads markup in what strangers wrote: "[dev]" of a model's name.
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     Console().print(table)
 
 

@@ -136,6 +136,7 @@ class OutputDirectory:
         part = self.partial(label)
         try:
             part.write(data)
+            part.hash(data)
             name = self.keep(part, names, replaceable)
         finally:
             part.discard()

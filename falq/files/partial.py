@@ -68,8 +68,8 @@ class PartialFile:
         """Whether the file has been kept or discarded."""
         return self._fd is None
 
-    def write(self, data: bytes) -> None:
-        """Append bytes and hash them.
+    def write(self, data: bytes | bytearray) -> None:
+        """Append bytes; :meth:`hash` is told them separately, in the same order.
 
         Raises:
             OutputError: The disk is full or refuses; the file is of no use then.
@@ -79,11 +79,14 @@ class PartialFile:
                 raise ValueError("the partial file is closed")
             if len(self.head) < HEAD_BYTES:
                 self.head += data[: HEAD_BYTES - len(self.head)]
-            self._digest.update(data)
             self.bytes += len(data)
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
+
+    def hash(self, data: bytes | bytearray) -> None:
+        """Hash bytes, in a thread of its own while they are written."""
+        self._digest.update(data)
 
     def sync(self) -> None:
         """Bring everything to the disk."""

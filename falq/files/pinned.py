@@ -11,20 +11,31 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from typing import Any
 
 import httpcore
 import httpx
 
 from falq.errors import DownloadError
 from falq.files.policy import is_public, refused
+from falq.files.stream import Stream
 
 #: Gives the addresses of a host; raises OSError when there are none.
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-#: Bytes asked of the socket at once: httpcore's 64 KiB cost twice the time per byte.
-READ_BYTES = 256 * 1024
+#: Bodies of known length from here on are taken from the stream itself; their connection is
+#: closed afterwards.
+TAKEN_ABOVE_BYTES = 8 * 1024 * 1024
+#: Seconds that an idle connection is kept for the next file.
+KEEP_ALIVE_S = 15.0
 _TRANSLATED: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (httpcore.ConnectTimeout, httpx.ConnectTimeout),
     (httpcore.TimeoutException, httpx.ReadTimeout),
@@ -43,68 +54,35 @@ async def resolve_host(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class _WideStream(httpcore.AsyncNetworkStream):
-    """A stream that reads in larger pieces than it is asked for."""
-
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
-        self._inner = inner
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._inner.read(max(max_bytes, READ_BYTES), timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._inner.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        return _WideStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
 class PinnedBackend(httpcore.AsyncNetworkBackend):
     """Connects to checked addresses only.
 
     Args:
         exempt: Host and port of our own that may have any address.
         resolve: Where addresses come from.
-        inner: What opens the sockets.
     """
 
     def __init__(
         self,
         exempt: tuple[str, int] | None = None,
         resolve: Resolver = resolve_host,
-        inner: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self._exempt = exempt
         self._resolve = resolve
-        self._inner = inner or httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
+        local_address: str | None = None,  # noqa: ARG002  # httpcore's signature
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002  # httpcore's signature
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first checked address that answers."""
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in await self._addresses(host, port, timeout):
             try:
-                stream = await self._inner.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
-                return _WideStream(stream)
+                return await Stream.connect(address, port, timeout)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as err:
                 failure = err
         raise failure
@@ -136,25 +114,9 @@ class PinnedTransport(httpx.AsyncBaseTransport):
     """The transport of :class:`PinnedBackend`; redirects, proxies and retries are not its own."""
 
     def __init__(self, backend: PinnedBackend, max_connections: int) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
-            max_connections=max_connections,
-            max_keepalive_connections=max_connections,
-            keepalive_expiry=5.0,
-            network_backend=backend,
-        )
-
-    async def __aenter__(self) -> Self:
-        await self._pool.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self._pool.__aexit__(exc_type, exc_value, traceback)
+        self._backend = backend
+        self._max_connections = max_connections
+        self._pools: dict[bytes, httpcore.AsyncConnectionPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; the body is read by the caller."""
@@ -170,30 +132,77 @@ class PinnedTransport(httpx.AsyncBaseTransport):
             extensions=request.extensions,
         )
         with _translated():
-            answer = await self._pool.handle_async_request(sent)
+            answer = await self._pool(url.raw_scheme).handle_async_request(sent)
         return httpx.Response(
             answer.status,
             headers=answer.headers,
-            stream=_Body(answer),
+            stream=_Body(answer, request.extensions.get("timeout", {}).get("read")),
             extensions=answer.extensions,
         )
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._pool.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    def _pool(self, scheme: bytes) -> httpcore.AsyncConnectionPool:
+        if scheme not in self._pools:
+            self._pools[scheme] = httpcore.AsyncConnectionPool(
+                ssl_context=_ssl_context(scheme),
+                max_connections=self._max_connections,
+                max_keepalive_connections=self._max_connections,
+                keepalive_expiry=KEEP_ALIVE_S,
+                network_backend=self._backend,
+            )
+        return self._pools[scheme]
+
+
+def _ssl_context(scheme: bytes) -> ssl.SSLContext:
+    """Read the certificates (20 ms) only where they are needed."""
+    if scheme == b"https":
+        return httpx.create_ssl_context(trust_env=False)
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, answer: httpcore.Response) -> None:
+    def __init__(self, answer: httpcore.Response, idle_s: float | None) -> None:
         self._answer = answer
+        self._idle_s = idle_s
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        stream = self._answer.extensions.get("network_stream")
+        length = _length(self._answer)
         with _translated():
-            async for part in self._answer.aiter_stream():
-                yield part
+            async with contextlib.aclosing(_parts(self._answer)) as parts:
+                async for part in parts:
+                    yield part
+                    if isinstance(stream, Stream) and length > TAKEN_ABOVE_BYTES:
+                        left = length - len(part)
+                        break
+                else:
+                    return
+                # What came with the headers was in that part; h11 holds nothing any more.
+                while left:
+                    taken = await stream.take(left, self._idle_s)
+                    if not taken:
+                        raise httpx.RemoteProtocolError(f"it ends {left:,} bytes too early")
+                    left -= len(taken)
+                    yield taken  # type: ignore[misc]  # a bytearray that nobody else has
 
     async def aclose(self) -> None:
         await self._answer.aclose()
+
+
+async def _parts(answer: httpcore.Response) -> AsyncGenerator[bytes, None]:
+    async for part in answer.aiter_stream():
+        yield part
+
+
+def _length(answer: httpcore.Response) -> int:
+    """Give the length of a body that is sent as it is, 0 where it is framed otherwise."""
+    headers = {name.lower(): value for name, value in answer.headers}
+    text = headers.get(b"content-length", b"0")
+    return int(text) if text.isdigit() and b"transfer-encoding" not in headers else 0
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from falq.cli.show import Voice, as_table, emit
 from falq.errors import UsageError
 from falq.fal.client import FalClient
 from falq.model_id import parse_model_id
-from falq.settings import Settings
+from falq.settings import SANDBOX_KEY, Settings
 from generator.fetching import fetch_facts, search_models
 from generator.generation import Request, generate_skills, install_creator
 from generator.model_facts import ModelFacts
@@ -205,8 +205,9 @@ def _check_options(
 
 def _request(settings: Settings, options: dict[str, Any]) -> Request:
     names = ("output", "name", "lazy", "standalone", "public", "force", "dry_run")
-    key = settings.key or ""
-    secrets = (key, key.partition(":")[2]) if not settings.sandbox else (key,)
+    # The sandbox's own key is nobody's and stands in falq's code.
+    key = "" if settings.key in (None, SANDBOX_KEY) else str(settings.key)
+    secrets = (key, *key.split(":"))
     return Request(**{name: options[name] for name in names}, secrets=secrets)
 
 

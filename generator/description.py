@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from generator.model_facts import ModelFacts
@@ -77,7 +78,10 @@ def price_line(facts: ModelFacts) -> str:
 
 def _task(facts: ModelFacts) -> tuple[str, str]:
     known = _TASKS.get(facts.category)
-    words = quotable(facts.category.replace("-", " "), 40) or "media"
+    # A category of fal is a slug; anything else is not repeated.
+    known_form = re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)*", facts.category[:24]) is not None
+    words = quotable(facts.category[:24].replace("-", " "), 24) if known_form else "media"
+    words = words or "media"
     return known or (f"{words} done by a model of fal.ai", f"{words} results")
 
 

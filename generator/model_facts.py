@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 from falq.fal.catalogue import ModelDocument, Price
 from falq.schema.document import ModelSchema, read_document
@@ -32,12 +33,12 @@ class ModelFacts:
     price: LockedPrice | None
     checked_on: str
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Field, ...]:
         """The fields that the model takes."""
         return read_fields(self.schema.input)
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Field, ...]:
         """The fields that the model gives back."""
         return read_fields(self.schema.output)

@@ -39,7 +39,8 @@ def wrapper_source(model_id: str, skill: str, *, standalone: bool) -> str:
     Raises:
         UsageError: The id or the name is none; nothing else of fal's gets into the code.
     """
-    constants = f"MODEL_ID = {parse_model_id(model_id)!r}\nSKILL = {check_skill_name(skill)!r}\n"
+    # Both hold only characters that need no quoting, which the checks see to.
+    constants = f'MODEL_ID = "{parse_model_id(model_id)}"\nSKILL = "{check_skill_name(skill)}"\n'
     head = f"#!/usr/bin/env python3\n{_inline_requirements(standalone)}{_WRAPPER_DOCSTRING}\n"
     imports, functions = _finder()
     return f"{head}\n{imports}\n{constants}{functions}\n\n{_data('wrapper_tail.py.txt')}"

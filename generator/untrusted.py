@@ -41,9 +41,10 @@ def plain(text: str, limit: int) -> str:
 
 def has_invisible(text: str) -> bool:
     """Tell whether a text holds what ``plain`` takes out, line ends apart."""
-    return _SELECTORS.search(text) is not None or any(
-        _is_invisible(char) for char in text if char not in "\n\t"
-    )
+    line = text.replace("\n", "").replace("\t", "")
+    # isprintable is fast and stricter: it refuses odd spaces too, so look again.
+    seen = line.isprintable() or not any(_is_invisible(char) for char in line)
+    return _SELECTORS.search(line) is not None or not seen
 
 
 def fenced(text: str, limit: int) -> str:

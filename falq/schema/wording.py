@@ -87,7 +87,8 @@ def _scalar(field: Field, kind: str) -> str:
         return "true or false"
     if kind == "string":
         if field.media:
-            return f"URL or local path of {_article(field.media)}"
+            noun = "file" if field.media == "file" else f"{field.media} file"
+            return f"URL or local path of {_article(noun)}"
         size = _range(field.min_length, field.max_length)
         return f"text{f' ({size} characters)' if size else ''}"
     return f"{_article(kind)}{_bounds(field)}"

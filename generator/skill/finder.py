@@ -61,6 +61,8 @@ def enter(here: Callable[[], int], words: list[str]) -> int:
         try:
             return here()
         except ModuleNotFoundError as error:
+            if str(error.name).partition(".")[0] in ("falq", "workers", "generator"):
+                raise
             sys.stderr.write(f"missing {error.name}: pip install -r requirements.txt\n")
             return 2
     if "FALQ_DOOR" not in os.environ:

@@ -66,17 +66,24 @@ async def decoded(response: httpx.Response, url: str) -> AsyncIterator[bytes]:
     """
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
-        async for piece in response.aiter_raw():
+        async for piece in _raw(response):
             yield piece
         return
     if encoding not in ("gzip", "x-gzip", "deflate"):
         message = f"{shown_url(url)} came with content-encoding {encoding[:60]!r}, unasked for"
         raise DownloadError(message, retryable=False)
     inflating = _Inflating(url)
-    async for raw in response.aiter_raw():
+    async for raw in _raw(response):
         for piece in inflating.feed(raw):
             yield piece
     inflating.finish()
+
+
+def _raw(response: httpx.Response) -> httpx.AsyncByteStream:
+    """Give the body as it comes, also of a response that a test made with its content."""
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("an asynchronous transport gives asynchronous bodies")
+    return response.stream
 
 
 class _Inflating:

@@ -53,13 +53,15 @@ def look_at(path: str) -> LocalFile:
     except (OSError, RuntimeError, ValueError) as err:
         code = err.errno if isinstance(err, OSError) else None
         raise _unfit(path, _REASONS.get(code or 0, str(err))) from err
-    with os.fdopen(fd, "rb") as file:
+    try:
         found = os.fstat(fd)
         if stat.S_ISDIR(found.st_mode):
             raise _unfit(path, "it is a directory, expected a file")
         if not stat.S_ISREG(found.st_mode):
             raise _unfit(path, "it is no regular file")
-        head = file.read(HEAD_BYTES)
+        head = os.read(fd, HEAD_BYTES)
+    finally:
+        os.close(fd)
     if not head:
         raise _unfit(path, "it is empty")
     return LocalFile(

@@ -20,6 +20,7 @@ import httpx
 
 from falq.errors import (
     ArgumentsError,
+    DownloadError,
     FalqError,
     InvalidKeyError,
     MissingKeyError,
@@ -182,7 +183,10 @@ class _Sending:
             upload_url, file_url = str(told["upload_url"]), str(told["file_url"])
         except (ValueError, KeyError, TypeError) as err:
             raise NetworkError("fal's storage answered without an upload_url") from err
-        self.policy.check_url(upload_url)
+        try:
+            self.policy.check_url(upload_url)
+        except DownloadError as err:
+            raise NetworkError("fal's storage names a place that falq does not send to") from err
         return upload_url, file_url
 
     async def _part(self, url: str, number: int, start: int, limit: asyncio.Semaphore) -> str:
@@ -254,7 +258,7 @@ class _Sending:
                 await response.aread()
             finally:
                 await response.aclose()
-        except httpx.HTTPError as err:
+        except (httpx.HTTPError, DownloadError) as err:
             reason = str(err) or type(err).__name__
             shown = shown_url(str(request.url))
             raise NetworkError(f"cannot upload to {shown}: {reason}") from err

@@ -1,0 +1,258 @@
+"""A whole result saved, and saved again."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from falq.errors import OutputError
+from falq.files import partial as partial_module
+from falq.files.artifacts import SavedFile
+from falq.files.download import Downloader
+from falq.files.policy import MediaPolicy
+from falq.files.save import save_result
+from falq.files.sidecar import JobFacts
+from falq.files.spec import OutputSpec
+
+JOB = JobFacts(
+    job_id="0197-job",
+    model_id="fal-ai/flux/dev",
+    request_id="764cabcf-b745",
+    arguments={"prompt": "a cat"},
+    billable_units=2.0,
+    created_at=1735732800.0,
+)
+LOGS = [{"timestamp": "T", "level": "INFO", "message": "step"}] * 2
+
+
+def png(url):
+    return b"\x89PNG\r\n\x1a\n" + url.encode()
+
+
+class Cdn(httpx.AsyncBaseTransport):
+    """Serves a picture of each URL, but for those that are ``missing``."""
+
+    def __init__(self):
+        self.missing = set()
+        self.asked = []
+
+    async def handle_async_request(self, request):
+        url = str(request.url)
+        self.asked.append(url)
+        if url in self.missing:
+            return httpx.Response(404)
+        return httpx.Response(200, headers={"content-type": "image/png"}, content=png(url))
+
+
+class Bench:
+    def __init__(self, path):
+        self.path = path
+        self.cdn = Cdn()
+
+    async def save(self, result, job=JOB, policy=None, logs=(), known=(), **spec):
+        output = OutputSpec(directory=str(self.path), **spec).resolved()
+        async with Downloader(policy or MediaPolicy(), transport=self.cdn) as downloader:
+            return await save_result(
+                result, downloader=downloader, output=output, job=job, logs=logs, known=known
+            )
+
+    def names(self):
+        paths = (path for path in self.path.rglob("*") if path.is_file())
+        return sorted(str(path.relative_to(self.path)) for path in paths)
+
+    def sidecar(self, name):
+        return json.loads((self.path / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path / "out")
+
+
+def images(count):
+    return {"images": [{"url": f"https://h/{n}.png"} for n in range(1, count + 1)], "seed": 7}
+
+
+def paths(saved):
+    return [Path(file.path).name for file in saved.files]
+
+
+async def test_a_single_file_and_its_sidecar(bench):
+    saved = await bench.save(images(1))
+    assert paths(saved) == ["flux-dev-764cabcf.png"]
+    assert bench.names() == ["flux-dev-764cabcf.png", "flux-dev-764cabcf.png.json"]
+    shown = bench.sidecar("flux-dev-764cabcf.png")
+    assert (shown["job_id"], shown["billable_units"]) == ("0197-job", 2.0)
+    assert shown["sha256"] == saved.files[0].sha256
+
+
+async def test_files_come_back_in_the_results_order(bench):
+    saved = await bench.save(images(8), sidecar=False)
+    assert paths(saved) == [f"flux-dev-764cabcf-{n}.png" for n in range(1, 9)]
+    assert [file.url for file in saved.files] == [f"https://h/{n}.png" for n in range(1, 9)]
+
+
+async def test_auto_filename(bench):
+    saved = await bench.save(images(2), auto_filename=True)
+    stem = "764cabcf-b745_20250101120000"
+    assert paths(saved) == [f"{stem}.png", f"{stem}_2.png"]
+
+
+async def test_an_output_file_in_a_folder_of_its_own(bench):
+    saved = await bench.save(images(2), output_file="sub/cat.png", sidecar=False)
+    assert [file.path for file in saved.files] == [
+        f"{bench.path}/sub/cat.png",
+        f"{bench.path}/sub/cat-2.png",
+    ]
+
+
+async def test_one_missing_file_does_not_stop_the_others(bench):
+    bench.cdn.missing = {"https://h/3.png"}
+    saved = await bench.save(images(8))
+    assert len(saved.files) == 7
+    (failure,) = saved.failures
+    assert (failure["field"], failure["url"]) == ("images[2]", "https://h/3.png")
+    assert "404" in failure["error"]
+
+
+async def test_a_second_time_fetches_only_what_is_missing(bench):
+    bench.cdn.missing = {"https://h/3.png"}
+    await bench.save(images(8))
+    bench.cdn.missing, bench.cdn.asked = set(), []
+    saved = await bench.save(images(8))
+    assert bench.cdn.asked == ["https://h/3.png"]
+    assert paths(saved) == [f"flux-dev-764cabcf-{n}.png" for n in range(1, 9)]
+    assert saved.failures == ()
+
+
+async def test_what_an_earlier_result_tells_of_is_not_fetched_again(bench):
+    first = await bench.save(images(2), sidecar=False)
+    bench.cdn.asked = []
+    again = await bench.save(images(2), known=first.files, sidecar=False)
+    assert again.files == first.files
+    assert bench.cdn.asked == []
+
+
+async def test_without_sidecars_a_second_time_still_makes_no_second_copy(bench):
+    await bench.save(images(2), sidecar=False)
+    await bench.save(images(2), sidecar=False)
+    assert len(bench.names()) == 2
+
+
+async def test_a_file_that_somebody_edited_is_kept_and_fetched_beside_it(bench):
+    await bench.save(images(1), output_file="cat.png")
+    (bench.path / "cat.png").write_bytes(b"painted over")
+    saved = await bench.save(images(1), output_file="cat.png")
+    assert paths(saved) == ["cat-2.png"]
+    assert (bench.path / "cat.png").read_bytes() == b"painted over"
+
+
+async def test_two_jobs_with_the_same_output_file_get_a_file_each(bench):
+    other = JobFacts(job_id="other", model_id="fal-ai/flux/dev", request_id="r2")
+    await bench.save({"image": {"url": "https://h/a"}}, output_file="cat.png")
+    saved = await bench.save({"image": {"url": "https://h/b"}}, job=other, output_file="cat.png")
+    assert paths(saved) == ["cat-2.png"]
+    assert (bench.path / "cat.png").read_bytes() == png("https://h/a")
+    assert bench.sidecar("cat-2.png")["job_id"] == "other"
+    assert bench.sidecar("cat.png")["job_id"] == "0197-job"
+
+
+async def test_a_sidecar_of_a_file_that_is_gone_gives_way(bench):
+    await bench.save({"image": {"url": "https://h/a"}}, output_file="cat.png")
+    (bench.path / "cat.png").unlink()
+    other = JobFacts(job_id="other", model_id="fal-ai/flux/dev")
+    await bench.save({"image": {"url": "https://h/b"}}, job=other, output_file="cat.png")
+    assert bench.sidecar("cat.png")["job_id"] == "other"
+
+
+async def test_a_foreign_file_under_a_sidecars_name_is_left_alone(bench):
+    bench.path.mkdir()
+    (bench.path / "cat.png.json").write_text("mine")
+    saved = await bench.save(images(1), output_file="cat.png")
+    assert paths(saved) == ["cat.png"]
+    assert saved.warnings
+    assert (bench.path / "cat.png.json").read_text() == "mine"
+
+
+async def test_a_result_without_files_is_saved_itself(bench):
+    saved = await bench.save({"output": "Grüße"})
+    assert paths(saved) == ["flux-dev-764cabcf.json"]
+    assert json.loads((bench.path / "flux-dev-764cabcf.json").read_text()) == {"output": "Grüße"}
+    assert (saved.files[0].url, saved.files[0].content_type) == (None, "application/json")
+    assert bench.names() == ["flux-dev-764cabcf.json"]
+
+
+async def test_hostile_names_of_fal_are_no_paths(bench):
+    job = JobFacts(job_id="j", model_id="fal-ai/flux", request_id="../../../x")
+    result = {"image": {"url": "https://h/..%2F..%2Fx.sh", "file_name": "../../etc/x"}}
+    for spec in ({}, {"auto_filename": True}):
+        for file in (await bench.save(result, job=job, **spec)).files:
+            assert Path(file.path).parent == bench.path
+    assert all("/" not in name for name in bench.names())
+
+
+async def test_logs_go_where_they_are_wanted(bench):
+    saved = await bench.save(images(1), logs=LOGS, save_logs=True, output_file="cat.png")
+    assert saved.log_path == f"{bench.path}/logs/764cabcf-b745_20250101120000.log"
+    assert Path(saved.log_path).read_text() == "T INFO step\n"
+    inline = await bench.save(images(1), logs=LOGS, save_logs_inline=True, output_file="cat.png")
+    assert inline.log_path == f"{bench.path}/cat.log"
+
+
+async def test_the_sandboxs_files_are_marked_as_such(bench):
+    job = JobFacts(job_id="j", model_id="a/b", sandbox=True)
+    await bench.save(images(1), job=job, output_file="cat.png")
+    assert bench.sidecar("cat.png")["sandbox"] is True
+
+
+async def test_the_files_of_one_job_have_a_limit_together(bench):
+    policy = MediaPolicy(max_job_bytes=40)
+    saved = await bench.save(images(8), policy=policy)
+    assert len(saved.files) < 8
+    assert "together" in saved.failures[0]["error"]
+
+
+async def test_a_result_with_thousands_of_files_is_cut_off(bench, monkeypatch):
+    monkeypatch.setattr("falq.files.save.MAX_FILES", 3)
+    saved = await bench.save(images(5), sidecar=False)
+    assert len(saved.files) == 3
+    assert "more than 3 files" in saved.failures[0]["error"]
+
+
+async def test_a_full_disk_is_told_for_each_file_and_leaves_nothing(bench, monkeypatch):
+    def refuse(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(partial_module.os, "write", refuse)
+        saved = await bench.save(images(2))
+    assert ["disk full" in failure["error"] for failure in saved.failures] == [True, True]
+    assert bench.names() == []
+
+
+async def test_an_output_that_is_no_directory_is_an_error(bench):
+    bench.path.write_text("a file")
+    with pytest.raises(OutputError):
+        await bench.save(images(1))
+
+
+async def test_progress_names_the_file(bench):
+    seen = []
+    async with Downloader(MediaPolicy(), transport=bench.cdn) as downloader:
+        await save_result(
+            images(1),
+            downloader=downloader,
+            output=OutputSpec(directory=str(bench.path)),
+            job=JOB,
+            on_progress=lambda *told: seen.append(told),
+        )
+    size = len(png("https://h/1.png"))
+    assert seen[-1] == ("images[0]", size, size)
+
+
+async def test_known_files_elsewhere_do_not_count(bench, tmp_path):
+    known = SavedFile(
+        path=f"{tmp_path}/1.png", url="https://h/1.png", content_type="x/y", bytes=1, sha256="0"
+    )
+    assert (await bench.save(images(1), known=[known])).files[0].path.startswith(str(bench.path))

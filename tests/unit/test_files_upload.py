@@ -1,0 +1,213 @@
+"""Uploads over a storage in memory."""
+
+import hashlib
+import json
+import os
+
+import httpx
+import pytest
+
+from falq.errors import ArgumentsError, InvalidKeyError, MissingKeyError, ModelError, NetworkError
+from falq.files import upload as upload_module
+from falq.files.local_file import file_digest, look_at
+from falq.files.upload import Storage, upload_file
+
+REST = "https://rest.example"
+PUT_TO = "https://store.example/files/a?signature=s"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
+
+
+class FakeStorage(httpx.AsyncBaseTransport):
+    def __init__(self):
+        self.requests = []
+        self.bodies = {}
+        self.faults = {}
+        self.told = {"upload_url": PUT_TO, "file_url": "https://h/a.png"}
+
+    async def handle_async_request(self, request):
+        body = await request.aread()
+        self.requests.append(request)
+        name = f"{request.method} {request.url.path}"
+        if self.faults.get(name):
+            fault = self.faults[name].pop(0)
+            if isinstance(fault, Exception):
+                raise fault
+            return httpx.Response(fault)
+        if request.url.host == "rest.example":
+            return httpx.Response(200, json=self.told)
+        self.bodies[request.url.path] = body
+        return httpx.Response(200, headers={"etag": f'"{request.url.path}"'})
+
+
+@pytest.fixture
+def fake():
+    return FakeStorage()
+
+
+@pytest.fixture
+def upload(fake):
+    async def sleep(seconds):
+        return None
+
+    async def run(path, key="id:secret", **options):
+        storage = Storage(rest_url=REST, key=key, transport=fake, sleep=sleep)
+        return await upload_file(str(path), storage=storage, **options)
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "my cat.PNG"
+    path.write_bytes(PNG)
+    return path
+
+
+class Memory(dict):
+    def put(self, key, url):
+        self[key] = url
+
+
+async def test_a_file_is_announced_and_put(upload, fake, picture):
+    assert await upload(picture) == "https://h/a.png"
+    announced, put = fake.requests
+    assert announced.url == f"{REST}/storage/upload/initiate?storage_type=fal-cdn-v3"
+    assert json.loads(announced.content) == {"file_name": "my_cat.PNG", "content_type": "image/png"}
+    assert put.url == PUT_TO
+    assert put.headers["content-length"] == str(len(PNG))
+    assert put.headers["content-type"] == "image/png"
+    assert fake.bodies["/files/a"] == PNG
+
+
+async def test_the_key_goes_to_the_rest_role_only(upload, fake, picture):
+    await upload(picture)
+    assert [request.headers.get("authorization") for request in fake.requests] == [
+        "Key id:secret",
+        None,
+    ]
+    assert "secret" not in repr(Storage(rest_url=REST, key="id:secret"))
+
+
+async def test_a_large_file_goes_in_sorted_parts(upload, fake, picture, monkeypatch):
+    monkeypatch.setattr(upload_module, "MULTIPART_ABOVE_BYTES", 1000)
+    monkeypatch.setattr(upload_module, "PART_BYTES", 100)
+    seen = []
+    await upload(picture, on_progress=lambda done, total: seen.append((done, total)))
+    complete = fake.requests[-1]
+    assert str(complete.url) == "https://store.example/files/a/complete?signature=s"
+    assert json.loads(complete.content)["parts"] == [
+        {"partNumber": n, "etag": f'"/files/a/{n}"'} for n in range(1, 12)
+    ]
+    assert b"".join(fake.bodies[f"/files/a/{n}"] for n in range(1, 12)) == PNG
+    assert seen[-1] == (len(PNG), len(PNG))
+
+
+async def test_a_part_that_fails_is_sent_again(upload, fake, picture, monkeypatch):
+    monkeypatch.setattr(upload_module, "MULTIPART_ABOVE_BYTES", 1000)
+    monkeypatch.setattr(upload_module, "PART_BYTES", 500)
+    fake.faults = {
+        "PUT /files/a/2": [500, httpx.ReadError("reset")],
+        "POST /files/a/complete": [503],
+        "POST /storage/upload/initiate-multipart": [502],
+    }
+    await upload(picture)
+    assert b"".join(fake.bodies[f"/files/a/{n}"] for n in range(1, 4)) == PNG
+
+
+async def test_a_part_that_goes_on_failing_ends_the_upload(upload, fake, picture, monkeypatch):
+    monkeypatch.setattr(upload_module, "MULTIPART_ABOVE_BYTES", 1000)
+    fake.faults = {"PUT /files/a/1": [500] * 99}
+    with pytest.raises(NetworkError, match="500"):
+        await upload(picture)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(401, InvalidKeyError), (403, InvalidKeyError), (413, ModelError), (400, ModelError)],
+)
+async def test_a_refusal_is_final(upload, fake, picture, fault, kind):
+    fake.faults = {"POST /storage/upload/initiate": [fault]}
+    with pytest.raises(kind):
+        await upload(picture)
+    assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize("url", ["http://store.example/a", "file:///etc/x", "https://u:p@h/"])
+async def test_bytes_go_over_https_only(upload, fake, picture, url):
+    fake.told["upload_url"] = url
+    with pytest.raises(NetworkError):
+        await upload(picture)
+    assert len(fake.requests) == 1
+
+
+async def test_an_answer_without_addresses_is_an_error(upload, fake, picture):
+    fake.told = {"detail": "?"}
+    with pytest.raises(NetworkError):
+        await upload(picture)
+
+
+async def test_without_a_key_nothing_is_sent(upload, fake, picture):
+    with pytest.raises(MissingKeyError):
+        await upload(picture, key=None)
+    assert fake.requests == []
+
+
+async def test_the_same_content_is_uploaded_once(upload, fake, picture, tmp_path):
+    cache = Memory()
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(PNG)
+    assert await upload(picture, cache=cache) == await upload(copy, cache=cache)
+    assert len(fake.requests) == 2
+    assert list(cache) == [f"{hashlib.sha256(PNG).hexdigest()}:image/png"]
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "empty", "fifo", "nul"])
+async def test_what_cannot_be_uploaded_is_told_before_anything_is_sent(
+    upload, fake, tmp_path, kind
+):
+    path = tmp_path / kind
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "empty":
+        path.touch()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    with pytest.raises(ArgumentsError) as error:
+        await upload("a\0b" if kind == "nul" else path)
+    assert error.value.exit_code == 2
+    assert fake.requests == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_told(picture):
+    picture.chmod(0)
+    with pytest.raises(ArgumentsError, match="permission denied"):
+        look_at(str(picture))
+
+
+async def test_a_file_that_shrinks_meanwhile_is_noticed(upload, fake, picture, monkeypatch):
+    monkeypatch.setattr(upload_module.os, "pread", lambda *args: b"")
+    with pytest.raises(ArgumentsError, match="shorter"):
+        await upload(picture)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "kind"),
+    [
+        ("a.webp", b"RIFF\0\0\0\0WEBP", "image/webp"),
+        ("a.mp3", b"\0\0\0", "audio/mpeg"),
+        ("a.png", b"\xff\xd8\xff", "image/jpeg"),
+        ("a.webm", b"\x1a\x45\xdf\xa3webm", "video/webm"),
+        ("a.unheard-of", b"\0", "application/octet-stream"),
+        ("a.csv", b"a,b", "text/csv"),
+    ],
+)
+def test_the_content_type_is_that_of_the_bytes(tmp_path, name, body, kind):
+    (tmp_path / name).write_bytes(body)
+    assert look_at(str(tmp_path / name)).content_type == kind
+
+
+def test_a_home_directory_is_expanded(tmp_path, monkeypatch, picture):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert look_at("~/my cat.PNG").bytes == len(PNG)
+    assert file_digest(str(picture)) == hashlib.sha256(PNG).hexdigest()

@@ -184,8 +184,8 @@ def _call(
 
     arguments = _arguments(lock, inputs, options)
     arguments = with_required_defaults(arguments, lock.schema.input)
-    candidate = {**arguments, **_promised(options.get("upload_field", ()))}
-    voice = Voice(quiet=bool(options.get("quiet")))
+    candidate = {**arguments, **_promised(options["upload_field"])}
+    voice = Voice(quiet=options["quiet"])
     for warning in check_arguments(candidate, lock.schema.input):
         voice.warn(warning)
     config = folder / "queue_config.yaml"
@@ -208,18 +208,11 @@ def _arguments(
         name: _value(raw, fields[name]) for name, raw in inputs.items() if raw not in (None, ())
     }
     args, args_file = options.pop("args", None), options.pop("args_file", None)
-    if args is None and args_file is None and given:
-        return given
-    if args is None and args_file is None and not any(f.required for f in fields.values()):
-        return {}
-    return {**_read(args, args_file, fields), **given}
-
-
-def _read(args: str | None, args_file: str | None, fields: Mapping[str, Field]) -> dict[str, Any]:
-    if args is None and args_file is None:
-        wanted = ", ".join(name for name, field in fields.items() if field.required)
+    whole = {} if args is None and args_file is None else read_arguments(args, args_file)
+    wanted = ", ".join(name for name, field in fields.items() if field.required)
+    if args is None and args_file is None and wanted and not (given or options["upload_field"]):
         raise UsageError(f"no arguments: expected at least {wanted}", "--help lists the inputs")
-    return read_arguments(args, args_file)
+    return {**whole, **given}
 
 
 def _value(raw: Any, field: Field) -> Any:

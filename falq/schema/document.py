@@ -38,6 +38,7 @@ def read_document(model_id: str, document: Any) -> ModelSchema:
     """
     if not isinstance(document, dict) or "error" in document:
         raise ModelError(f"fal gave no OpenAPI document for {model_id}{_reason(document)}")
+    sha256, document = document_sha256(document), _in_unicode(document)
     components = _at(document, "components", "schemas")
     body = _input_operation(model_id, _at(document, "paths")).get("requestBody")
     schema = _at(body, "content", "application/json", "schema")
@@ -46,7 +47,7 @@ def read_document(model_id: str, document: Any) -> ModelSchema:
     return ModelSchema(
         input=self_contained(schema, components),
         output=self_contained(_result_schema(model_id, _at(document, "paths")), components),
-        sha256=document_sha256(document),
+        sha256=sha256,
     )
 
 
@@ -54,6 +55,17 @@ def document_sha256(document: Any) -> str:
     """Hash a document whatever the order of its keys."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _in_unicode(document: dict[str, Any]) -> dict[str, Any]:
+    """Replace halves of surrogate pairs, which JSON can hold and no file can."""
+    text = json.dumps(document, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        whole: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
+        return whole
+    return document
 
 
 def _at(value: Any, *keys: str) -> dict[str, Any]:

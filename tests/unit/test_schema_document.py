@@ -123,6 +123,10 @@ def test_the_hash_does_not_depend_on_the_order_of_keys():
     assert document_sha256({"a": 1, "b": 2}) == document_sha256({"b": 2, "a": 1})
 
 
+def test_half_characters_are_replaced():
+    assert list(fields_of({"a\ud800": {"type": "string"}})) == ["a?"]
+
+
 def test_a_lock_survives_its_json_form():
     price = LockedPrice(unit_price=0.025, unit="image", currency="USD", checked_on="2026-08-01")
     schema = read_document(MODEL_ID, document({"n": {"type": "integer", "default": 3}}))

@@ -175,15 +175,24 @@ class OutputDirectory:
 
 def _place(fd: int, part: PartialFile, name: str) -> bool:
     """Let the file appear under a name that is free or has the same bytes already."""
-    if not _link(fd, part, name) and _digest(fd, name) != (part.bytes, part.sha256):
+    if _link(fd, part, name):
+        _check_own(fd, part, name)
+    elif _digest(fd, name) != (part.bytes, part.sha256):
         return False
     part.discard()
     return True
 
 
+def _check_own(fd: int, part: PartialFile, name: str) -> None:
+    """Take a name back under which not our file appeared but what somebody put in its place."""
+    if not part.is_at(fd, name):
+        os.unlink(name, dir_fd=fd)
+        raise OSError(errno.EIO, f"{part.name} was exchanged while it was written")
+
+
 def _link(fd: int, part: PartialFile, name: str) -> bool:
     try:
-        os.link(part.name, name, src_dir_fd=fd, dst_dir_fd=fd)
+        os.link(part.name, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
         return True
     except FileExistsError:
         return False
@@ -202,6 +211,7 @@ def _replace(fd: int, part: PartialFile, name: str) -> bool:
     if not stat.S_ISREG(os.lstat(name, dir_fd=fd).st_mode):
         return False
     os.replace(part.name, name, src_dir_fd=fd, dst_dir_fd=fd)
+    _check_own(fd, part, name)
     part.close()
     return True
 

@@ -23,7 +23,6 @@ _REASONS = {
     errno.EROFS: "read-only file system",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
-    errno.EIO: "input/output error",
     errno.ELOOP: "it is a symbolic link",
     errno.ENOTDIR: "a part of the path is no directory",
     errno.ENAMETOOLONG: "the name is too long",
@@ -93,6 +92,12 @@ class PartialFile:
         with self._lock, writing(self._directory):
             if self._fd is not None:
                 os.fsync(self._fd)
+
+    def is_at(self, directory_fd: int, name: str) -> bool:
+        """Tell whether a name leads to this very file."""
+        found = os.lstat(name, dir_fd=directory_fd)
+        with self._lock:
+            return self._fd is not None and os.path.samestat(found, os.fstat(self._fd))
 
     def close(self) -> None:
         """Close and unlock the file and leave it where it is; safe to repeat."""

@@ -55,3 +55,12 @@ class OutputSpec:
         """
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in shown.items() if name in known}).resolved()
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Read it from the options of a job; a job of a stock tool has none.
+
+        Raises:
+            UsageError: Somebody made it lead outside its directory.
+        """
+        return cls.from_dict(options.get("output") or {"directory": "."})

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -42,6 +43,8 @@ ATTEMPTS = 4
 BACKOFF_S = 0.5
 #: Silence of the server after which an attempt has failed; storage answers late, not slowly.
 IDLE_S = 120.0
+#: Anything else would be refused as a header further down, in words that show it.
+_KEY = re.compile(r"[\x21-\x7e]+\Z")
 _PIECE_BYTES = 256 * 1024
 _PASSING = frozenset({408, 425, 429})
 _STORAGE = "storage_type=fal-cdn-v3"
@@ -115,6 +118,8 @@ async def upload_file(
 async def _send(file: LocalFile, storage: Storage, on_progress: UploadProgress | None) -> str:
     if storage.key is None:
         raise MissingKeyError("no key: FAL_KEY is not set, and uploads need one")
+    if not _KEY.match(storage.key):
+        raise InvalidKeyError("the key is empty or holds characters that no key has")
     parts = urlsplit(storage.rest_url)
     policy = MediaPolicy(allowed_origin=f"{parts.scheme}://{parts.netloc}")
     backend = PinnedBackend(policy.allowed_address())

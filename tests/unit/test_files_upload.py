@@ -152,6 +152,14 @@ async def test_without_a_key_nothing_is_sent(upload, fake, picture):
     assert fake.requests == []
 
 
+@pytest.mark.parametrize("key", ["", "id:se cret", "id:secret\n", "id:sécret"])
+async def test_a_key_that_can_be_none_is_refused_without_being_shown(upload, fake, picture, key):
+    with pytest.raises(InvalidKeyError) as error:
+        await upload(picture, key=key)
+    assert "cret" not in str(error.value)
+    assert fake.requests == []
+
+
 async def test_the_same_content_is_uploaded_once(upload, fake, picture, tmp_path):
     cache = Memory()
     copy = tmp_path / "copy.png"

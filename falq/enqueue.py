@@ -1,0 +1,167 @@
+"""The door to the queue for callers: one round trip enqueues, another listens.
+
+Imports no rq: RQ's record of a job is written as RQ 3.0 with its JSON serializer writes it
+(a test compares the two), so that RQ's own tools read it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from falq import __version__, keys
+from falq.canonical import arguments_hash
+from falq.errors import UsageError
+from falq.limits import Limits
+from falq.phases import Phase
+from falq.record import write_fields
+from falq.scripts import Argument, Scripts
+
+#: The function that every job of falq names; ``workers.job`` has it.
+JOB_FUNCTION = "workers.job.run"
+LANES = {"high": 0, "normal": 1, "low": 2}
+#: RQ's own copy of a result lives this long, seconds.
+RESULT_TTL_S = 86_400
+#: A caller is gone when it was silent so long, seconds.
+CALLER_S = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """A job to enqueue.
+
+    ``account`` '' leaves it to the first worker that looks. ``attended`` says that somebody
+    waits for it from now on.
+    """
+
+    job_id: str
+    account: str
+    queue: str
+    skill: str
+    model_id: str
+    arguments: dict[str, Any]
+    options: dict[str, Any]
+    mode: str
+    priority: str
+    limits: Limits
+    job_timeout_s: float
+    fingerprint: str
+    idempotency_key: str | None = None
+    fresh: bool = False
+    account_max_concurrent: int | None = None
+    attended: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enqueued:
+    """What became of a call at the door."""
+
+    job_id: str
+    deduplicated: bool
+    phase: Phase
+
+
+def enqueue(redis: Redis, new: NewJob, scripts: Scripts | None = None) -> Enqueued:
+    """Enqueue a job, or attach to an equal one; all or nothing, safe to repeat.
+
+    Raises:
+        UsageError: The idempotency key was used with other arguments or another model.
+    """
+    hashed = arguments_hash({"model_id": new.model_id, "arguments": new.arguments})
+    run = (scripts or Scripts(redis)).run
+    how, job_id, phase, other = run("enqueue", _script_arguments(new, hashed))
+    if how == b"KEY" and other.decode() != hashed:
+        raise UsageError(
+            f"--idempotency-key {new.idempotency_key} was used for another call",
+            "the same key means the same model and arguments; choose another key",
+            job_id=job_id.decode(),
+        )
+    return Enqueued(
+        job_id=job_id.decode(),
+        deduplicated=how in (b"KEY", b"ATTACHED"),
+        phase=Phase(phase.decode()),
+    )
+
+
+def _script_arguments(new: NewJob, hashed: str) -> list[Argument]:
+    record = _record_fields(new, hashed)
+    cap = "" if new.account_max_concurrent is None else new.account_max_concurrent
+    return [
+        new.account, new.job_id, new.queue, LANES[new.priority], new.idempotency_key or "",
+        new.fingerprint, int(new.fresh), int(new.attended), hashed, *limit_arguments(new.limits),
+        cap, len(record) // 2, *record, *_rq_fields(new),
+    ]  # fmt: skip
+
+
+def limit_arguments(limits: Limits) -> list[Argument]:
+    """Give limits as scripts take them."""
+    return [
+        limits.max_concurrent, limits.interval_us, limits.emission_us, limits.burst,
+        limits.config_id,
+    ]  # fmt: skip
+
+
+def _record_fields(new: NewJob, hashed: str) -> list[Argument]:
+    fields = write_fields(
+        {
+            "account": new.account,
+            "queue": new.queue,
+            "skill": new.skill,
+            "model_id": new.model_id,
+            "arguments": new.arguments,
+            "arguments_hash": hashed,
+            "options": new.options,
+            "mode": new.mode,
+            "priority": new.priority,
+            "phase": Phase.QUEUED.value,
+            "created_at": time.time(),
+            "job_timeout_s": new.job_timeout_s,
+            "version": __version__,
+        }
+    )
+    return [part for pair in fields.items() for part in pair]
+
+
+def _rq_fields(new: NewJob) -> list[Argument]:
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
+    call = json.dumps([JOB_FUNCTION, None, [], {"job_id": new.job_id}])
+    fields: dict[str, Argument] = {
+        "created_at": stamp, "enqueued_at": stamp, "started_at": "", "ended_at": "",
+        "last_heartbeat": "", "worker_name": "", "group_id": "",
+        "data": zlib.compress(call.encode()), "success_callback_name": "",
+        "failure_callback_name": "", "stopped_callback_name": "", "description": new.model_id,
+        "timeout": -1, "status": "queued", "origin": new.queue, "meta": "{}",
+        "result_ttl": RESULT_TTL_S,
+    }  # fmt: skip
+    return [part for pair in fields.items() for part in pair]
+
+
+def touch_caller(redis: Redis, job_id: str) -> None:
+    """Say that somebody still waits for a job."""
+    redis.set(keys.caller(job_id), "1", ex=CALLER_S)
+
+
+def leave_caller(redis: Redis, job_id: str) -> None:
+    """Say that nobody waits for a job any more: an equal call may attach to it."""
+    redis.delete(keys.caller(job_id))
+
+
+def read_events(
+    redis: Redis, job_id: str, after: str, block_s: float
+) -> list[tuple[str, dict[str, Any]]]:
+    """Wait for the next events of a job, at most ``block_s`` seconds; oldest first."""
+    block_ms = max(1, round(block_s * 1000))
+    replies: Any = redis.xread({keys.events(job_id): after}, count=200, block=block_ms)
+    entries = replies[0][1] if replies else []
+    return [(entry.decode(), _event(data)) for entry, data in entries]
+
+
+def _event(data: dict[bytes, bytes]) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads(data.get(b"e", b"{}"))
+    return event

@@ -1,0 +1,264 @@
+"""The journal: each job's record in Redis, changed only as the table of phases allows.
+
+Each change carries the token of the holder's grant; a holder that was thought dead is
+fenced off. With replicas, an intent to pay is acknowledged by one before it counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from redis import Redis
+
+from falq import keys
+from falq.admission import HOLD_S, LEASE_S
+from falq.errors import JobCancelledError, UnknownOutcomeError, UsageError
+from falq.limits import MICROSECONDS_PER_S
+from falq.phases import Phase, allowed_from, reopenable_from
+from falq.record import JobRecord, read_record, write_fields
+from falq.scripts import Argument, Scripts
+
+#: A claimed request of fal's history stays claimed as long as fal keeps it, seconds.
+OWNER_S = 30 * 86_400
+#: How long one replica may take to acknowledge an intent, seconds.
+WAIT_REPLICA_S = 2.0
+
+
+class FencedError(Exception):
+    """Another worker holds the job; nothing was changed by this one."""
+
+
+class IllegalTransitionError(Exception):
+    """The job stands in a phase from which the change is not allowed; nothing changed."""
+
+
+class Journal:
+    """The records of all jobs of one Redis.
+
+    Args:
+        redis: Bytes replies.
+        account: Whose limits a change of phase frees or takes.
+        scripts: For tests.
+        replicas: How many replicas must acknowledge an intent.
+    """
+
+    def __init__(
+        self, redis: Redis, account: str, *, scripts: Scripts | None = None, replicas: int = 0
+    ) -> None:
+        self._redis = redis
+        self._account = account
+        self._scripts = scripts or Scripts(redis)
+        self._replicas = replicas
+
+    def find(self, job_id: str) -> JobRecord | None:
+        """Read a record; None if there is none."""
+        stored: Any = self._redis.hgetall(keys.job(job_id))
+        if not stored:
+            return None
+        return read_record(job_id, {k.decode(): v.decode() for k, v in stored.items()})
+
+    def get(self, job_id: str) -> JobRecord:
+        """Read a record.
+
+        Raises:
+            UsageError: There is none, or it was kept for its seven days.
+        """
+        record = self.find(job_id)
+        if record is None:
+            raise UsageError(
+                f"there is no job {job_id!r}", "falq jobs lists them; one is kept for 7 days"
+            )
+        return record
+
+    def advance(
+        self,
+        job_id: str,
+        token: int,
+        to: Phase,
+        *,
+        fields: Mapping[str, Any],
+        event: Mapping[str, Any] | None = None,
+        outcome: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a change of a job that we hold; safe to repeat when the reply was lost.
+
+        A job that goes to ``queued`` or to an end is ours no more.
+
+        Raises:
+            FencedError: Another holds it, or it is gone.
+            IllegalTransitionError: It stands elsewhere.
+        """
+        said = self._scripts.run(
+            "advance",
+            [
+                self._account, job_id, token, to.value, _phases(allowed_from(to)),
+                round(HOLD_S * MICROSECONDS_PER_S), _json(event), _json(outcome),
+                *_fields(fields),
+            ],
+        )  # fmt: skip
+        _check(said, job_id, to)
+        if to == Phase.SUBMITTING and self._replicas:
+            self._wait_for_replica(job_id)
+
+    def _wait_for_replica(self, job_id: str) -> None:
+        acknowledged = self._redis.wait(1, round(WAIT_REPLICA_S * 1000))
+        if int(acknowledged) < 1:
+            raise FencedError(f"no replica acknowledged the intent of {job_id}")
+
+    def note(self, job_id: str, event: Mapping[str, Any]) -> None:
+        """Tell those who watch a job."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xadd(keys.events(job_id), {"e": _json(event)}, maxlen=500, approximate=True)
+            pipe.expire(keys.events(job_id), 7 * 86_400)
+            pipe.execute()
+
+    def claim_request(self, job_id: str, request_id: str) -> bool:
+        """Claim a request of fal's history; False if another job owns it. Safe to repeat."""
+        key = keys.owner(request_id)
+        if self._redis.set(key, job_id, nx=True, ex=OWNER_S):
+            return True
+        return self._redis.get(key) == job_id.encode()
+
+    def owners(self, request_ids: Sequence[str]) -> dict[str, str]:
+        """Give the jobs that own requests, for those that are owned."""
+        found: Any = self._redis.mget([keys.owner(each) for each in request_ids])
+        pairs = zip(request_ids, found, strict=True)
+        return {each: owner.decode() for each, owner in pairs if owner is not None}
+
+    def cancel(self, job_id: str) -> Phase | None:
+        """Cancel a job that waits, at once; ask the holder of one that was started.
+
+        Returns:
+            The phase it was in; None if there is no such job.
+        """
+        error = JobCancelledError(
+            "cancelled before anything was sent", "nothing is billed", job_id=job_id
+        )
+        said = self._scripts.run(
+            "cancel", [self._account_of(job_id), job_id, _json(error.to_dict())]
+        )
+        return None if said == b"gone" else Phase(said.decode())
+
+    def _account_of(self, job_id: str) -> str:
+        stored: Any = self._redis.hget(keys.job(job_id), "account")
+        return stored.decode() if stored else self._account
+
+    def reopen(self, job_id: str, to: Phase, fields: Mapping[str, Any]) -> None:
+        """Bring an ended or unknown job back; only because a person or a tool asks for it.
+
+        Raises:
+            UsageError: There is no such job, or it cannot go there.
+        """
+        said = self._scripts.run(
+            "reopen",
+            [
+                self._account_of(job_id), job_id, to.value, _phases(reopenable_from(to)),
+                round(LEASE_S * MICROSECONDS_PER_S), *_fields(fields),
+            ],
+        )  # fmt: skip
+        if said != b"OK":
+            phase = said.decode().rpartition(":")[2].lower()
+            raise UsageError(f"job {job_id} is {phase}: it cannot become {to.value}", job_id=job_id)
+
+    def resolve(self, job_id: str, how: str, request_id: str | None = None) -> None:
+        """Decide about a job whose outcome is unknown: ``resend``, ``fail`` or ``request_id``.
+
+        ``resend`` sends it once more and may be paid twice: that is the person's decision.
+
+        Raises:
+            UsageError: It is not unknown.
+        """
+        record = self.get(job_id)
+        if record.phase != Phase.UNKNOWN:
+            raise UsageError(f"job {job_id} is {record.phase}: only an unknown one is resolved")
+        if how == "resend":
+            self.reopen(job_id, Phase.QUEUED, {"loss": None, "lost_at": None})
+        elif how == "fail":
+            error = UnknownOutcomeError(
+                "given up by hand; what was sent may be billed", "", job_id=job_id
+            )
+            self.reopen(job_id, Phase.FAILED, {"error": error.to_dict()})
+        else:
+            self._adopt_request(record, request_id or "")
+
+    def _adopt_request(self, record: JobRecord, request_id: str) -> None:
+        if not self.claim_request(record.job_id, request_id):
+            raise UsageError(f"request {request_id} belongs to another job")
+        fields = {"request_id": request_id, "recovered": True, "loss": None, "lost_at": None}
+        self.reopen(record.job_id, Phase.SUBMITTED, fields)
+
+    def deliver(self, job_id: str) -> None:
+        """Note that a result reached its caller."""
+        if self._redis.exists(keys.job(job_id)):
+            self._redis.hset(keys.job(job_id), "delivered", "1")
+
+    def position(self, record: JobRecord) -> int | None:
+        """Give how many jobs of its queue are ahead; None for one that does not wait."""
+        key = keys.waiting(record.account, record.queue)
+        place: Any = self._redis.zrank(key, record.job_id)
+        return None if place is None else int(place)
+
+    def jobs(
+        self, *, limit: int = 50, phase: Phase | None = None, queue: str | None = None
+    ) -> list[JobRecord]:
+        """List records, newest first."""
+        found: list[JobRecord] = []
+        for ids in self._newest(limit):
+            wanted = (
+                record
+                for record in self.read_many(ids)
+                if (phase is None or record.phase == phase)
+                and (queue is None or record.queue == queue)
+            )
+            found.extend(wanted)
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    def _newest(self, page: int) -> Iterable[list[str]]:
+        start = 0
+        while True:
+            ids: Any = self._redis.zrevrange(keys.JOBS, start, start + max(page, 100) - 1)
+            if not ids:
+                return
+            yield [job_id.decode() for job_id in ids]
+            start += len(ids)
+
+    def read_many(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """Read records in one round trip; those that are gone are left out."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hgetall(keys.job(job_id))
+            found = pipe.execute()
+        return [
+            read_record(job_id, {k.decode(): v.decode() for k, v in stored.items()})
+            for job_id, stored in zip(job_ids, found, strict=True)
+            if stored
+        ]
+
+    def unknown(self) -> list[JobRecord]:
+        """List the jobs whose outcome is unknown."""
+        ids: Any = self._redis.smembers(keys.UNKNOWN)
+        return self.read_many(sorted(job_id.decode() for job_id in ids))
+
+
+def _check(said: bytes, job_id: str, to: Phase) -> None:
+    text = said.decode()
+    if text.startswith("ILLEGAL"):
+        raise IllegalTransitionError(f"{job_id}: {text.partition(':')[2]} to {to.value}")
+    if text != "OK":
+        raise FencedError(f"{job_id}: {text}")
+
+
+def _phases(phases: Iterable[Phase]) -> str:
+    return "," + ",".join(sorted(phase.value for phase in phases)) + ","
+
+
+def _json(value: Mapping[str, Any] | None) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _fields(fields: Mapping[str, Any]) -> list[Argument]:
+    return [part for pair in write_fields(fields).items() for part in pair]

@@ -1,0 +1,63 @@
+"""Loads falq's Lua scripts and runs each in one round trip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import NoScriptError
+
+Argument = str | bytes | int | float
+#: Gives the text of one Lua file; tests replace one to inject a clock or a mutant.
+Source = Callable[[str], str]
+
+
+@cache
+def packaged(name: str) -> str:
+    """Read one of the package's Lua files."""
+    return files("falq").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def compose(name: str, source: Source = packaged) -> str:
+    """Put a script together: its own shebang, the clock, the shared part, itself."""
+    shebang, _, body = source(name).partition("\n")
+    return "\n".join((shebang, source("clock"), source("prelude"), body))
+
+
+class Scripts:
+    """The scripts of one Redis.
+
+    Args:
+        redis: Bytes replies.
+        source: Where the Lua text comes from.
+    """
+
+    def __init__(self, redis: Redis, source: Source = packaged) -> None:
+        self._redis = redis
+        self._source = source
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def _script(self, name: str) -> tuple[str, str]:
+        if name not in self._known:
+            text = compose(name, self._source)
+            # Redis names a script by this hash; nothing is secured by it.
+            sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+            self._known[name] = (sha, text)
+        return self._known[name]
+
+    def run(self, name: str, args: Sequence[Argument]) -> Any:
+        """Run a script; it is loaded where the server does not have it (any more)."""
+        sha, text = self._script(name)
+        try:
+            return self._redis.evalsha(sha, 0, *args)
+        except NoScriptError:
+            return self._redis.eval(text, 0, *args)
+
+    def add(self, pipe: Pipeline, name: str, args: Sequence[Argument]) -> None:
+        """Add a script to a pipeline."""
+        pipe.eval(self._script(name)[1], 0, *args)

@@ -63,12 +63,22 @@ _KEPT: Mapping[str, Callable[[Any], bool]] = {
 def self_contained(schema: Any, components: Any) -> Schema:
     """Give the normal form of a schema with the components that it reaches under ``$defs``.
 
+    A reference at the root is resolved, so that ``properties`` stand there.
+
     >>> pet = {"type": "object", "nullable": True, "x-evil": 1}
     >>> self_contained({"$ref": "#/components/schemas/Pet"}, {"Pet": pet})
-    {'$ref': '#/$defs/Pet', '$defs': {'Pet': {'type': ['object', 'null']}}}
+    {'type': ['object', 'null']}
+    >>> self_contained({"items": {"$ref": "#/components/schemas/Pet"}}, {"Pet": pet})
+    {'items': {'$ref': '#/$defs/Pet'}, '$defs': {'Pet': {'type': ['object', 'null']}}}
     """
     known = components if isinstance(components, dict) else {}
     root = _normal(schema, known, 0)
+    root = resolve(root, {"$defs": _reached(root, known)})
+    found = _reached(root, known)
+    return {**root, "$defs": found} if found else root
+
+
+def _reached(root: Schema, known: Mapping[str, Any]) -> dict[str, Schema]:
     found: dict[str, Schema] = {}
     names = list(_references(root))
     while names:
@@ -76,7 +86,7 @@ def self_contained(schema: Any, components: Any) -> Schema:
         if name not in found:
             found[name] = _normal(known[name], known, 0)
             names.extend(_references(found[name]))
-    return {**root, "$defs": found} if found else root
+    return found
 
 
 def resolve(schema: Schema, root: Schema) -> Schema:

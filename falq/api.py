@@ -85,7 +85,7 @@ def run_fal_api_job(
         model_id=parse_model_id(model_id),
         arguments=checked_arguments(submit_args),
         output=OutputSpec(
-            directory=os.path.abspath(output_dir),
+            directory=str(Path(output_dir).absolute()),
             output_file=output_file,
             auto_filename=auto_filename,
             save_logs=save_logs,
@@ -161,7 +161,7 @@ def prepare_output(output: OutputSpec) -> OutputSpec:
     """
     from falq.files.output import ensure_writable
 
-    resolved = output.resolved(os.getcwd())
+    resolved = output.resolved(str(Path.cwd()))
     ensure_writable(resolved.directory)
     return resolved
 
@@ -219,13 +219,14 @@ class QueuedCall:
 
     def _shown(self, caller: Caller, record: JobRecord, *, deduplicated: bool) -> dict[str, Any]:
         if record.phase not in TERMINAL | {Phase.UNKNOWN}:
+            caller.leave(record.job_id)
             position = caller.position(record)
             return outcome.ticket(
                 record.job_id, record.phase, record.request_id, position, deduplicated=deduplicated
             )
         self.over = True
         shown = settle(self.settings, record, self.request.output, self.on_event)
-        caller.delivered(record)
+        caller.delivered(record.job_id)
         return shown | {"deduplicated": deduplicated}
 
     def _without_queue(self, error: RedisUnavailableError) -> dict[str, Any]:
@@ -236,13 +237,13 @@ class QueuedCall:
         return _directly(self.settings, self.request, self.job_id, self.on_event)
 
 
-def open_caller(settings: Settings) -> Caller:
+def open_caller(settings: Settings, *, needs_key: bool = True) -> Caller:
     """Connect to the queue; an embedded one is started, and a worker for it when needed."""
 
     def start_worker() -> None:
         importlib.import_module("workers.cli").start_background(settings)
 
-    return Caller(settings, start_worker)
+    return Caller(settings, start_worker, needs_key=needs_key)
 
 
 def _directly(
@@ -251,6 +252,92 @@ def _directly(
     from falq.direct import go_on
 
     return outcome_of(go_on(settings, request.to_record(job_id, settings.account), on_event))
+
+
+def attend(
+    settings: Settings,
+    job_id: str,
+    *,
+    wait_s: float | None = None,
+    on_event: OnEvent | None = None,
+) -> dict[str, Any]:
+    """Wait for a job from wherever one is, and give its outcome or a ticket.
+
+    Raises:
+        FalqError: There is no such job, or it failed.
+    """
+    with open_caller(settings) as caller:
+        record = caller.wait(job_id, wait_s=wait_s, on_event=on_event)
+        if record.phase not in TERMINAL | {Phase.UNKNOWN}:
+            caller.leave(job_id)
+            position = caller.position(record)
+            return outcome.ticket(job_id, record.phase, record.request_id, position)
+        shown = settle(settings, record, OutputSpec.of(record.options), on_event)
+        caller.delivered(job_id)
+        return shown
+
+
+def fetch_result(
+    settings: Settings,
+    job_id: str,
+    output_dir: str | None = None,
+    *,
+    on_event: OnEvent | None = None,
+) -> dict[str, Any]:
+    """Fetch a job's result and files without a new call.
+
+    A job that is under way is waited for. One that fal may still have (timeout, unknown
+    outcome, result endpoint that refused) is asked for once more, by its request_id or in
+    fal's history; days later, too.
+
+    Raises:
+        FalqError: There is no such job, it failed at fal, or a file could not be saved.
+    """
+    with open_caller(settings, needs_key=False) as caller:
+        record = caller.get(job_id)
+        if record.phase not in TERMINAL | {Phase.UNKNOWN}:
+            record = caller.wait(job_id, on_event=on_event)
+        output = OutputSpec.of(record.options)
+        if output_dir is not None:
+            changed = dataclasses.replace(output, directory=str(Path(output_dir).absolute()))
+            output = prepare_output(changed)
+        shown = salvage(settings, record, output, on_event)
+        caller.delivered(job_id)
+        return shown
+
+
+def salvage(
+    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
+) -> dict[str, Any]:
+    """Get out of an ended job what there is, never by a new call."""
+    if record.result is not None and record.phase != Phase.CANCELLED:
+        if (
+            record.phase == Phase.DONE
+            and output.to_dict() == OutputSpec.of(record.options).to_dict()
+        ):
+            return settle(settings, record, output, on_event)
+        return fetch(settings, record, output, on_event)
+    unknown = record.phase == Phase.UNKNOWN
+    if not unknown and (record.request_id is None or not _may_be_there(record)):
+        return outcome_of(record)
+    from falq.direct import go_on
+
+    now = time.time()
+    again = dataclasses.replace(
+        record,
+        phase=Phase.SUBMITTING if record.request_id is None else Phase.SUBMITTED,
+        loss="died", lost_at=now, submitting_at=now if record.request_id else record.submitting_at,
+        options=record.options | {"output": output.to_dict()}, error=None, outcome=None,
+    )  # fmt: skip
+    return outcome_of(go_on(settings, again, on_event))
+
+
+def _may_be_there(record: JobRecord) -> bool:
+    """Tell whether fal may have a result that we did not get."""
+    shown = record.outcome or {}
+    kind = str((record.error or {}).get("type"))
+    timed_out = kind in ("JobTimeoutError", "UnreachableError", "NetworkError")
+    return timed_out or shown.get("status") == outcome.RESULT_ENDPOINT_ONLY
 
 
 def settle(
@@ -262,7 +349,7 @@ def settle(
         FalqError: The job failed, or a file could not be saved here.
     """
     shown = record.outcome or {}
-    here = all(os.path.isfile(str(file["path"])) for file in shown.get("files") or [])
+    here = all(Path(file["path"]).is_file() for file in shown.get("files") or [])
     if record.phase == Phase.DONE and (shown.get("remote") or not here):
         return fetch(settings, record, output, on_event)
     return outcome_of(record)

@@ -5,6 +5,7 @@ Nothing here imports rq or httpx: a wrapper's run time is mostly start-up.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 import uuid
@@ -103,18 +104,27 @@ class Caller:
         settings: Where Redis is and whose account pays.
         start_worker: Starts a background worker for the account; called on an embedded
             server when nobody serves it.
+        needs_key: An embedded queue without a key can be looked at, but not be used.
 
     Raises:
         RedisUnavailableError: Redis cannot be reached; nothing was enqueued.
     """
 
-    def __init__(self, settings: Settings, start_worker: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        start_worker: Callable[[], None] | None = None,
+        *,
+        needs_key: bool = True,
+    ) -> None:
         self.settings = settings
         self._start_worker = start_worker if settings.embedded else None
-        if settings.embedded and settings.key is None:
+        if needs_key and settings.embedded and settings.key is None:
             raise MissingKeyError("no key: FAL_KEY is not set")
         self.redis: Redis = connect(settings, role="caller")
         self.journal = Journal(self.redis, settings.account)
+        with translate_redis_errors():
+            self.redis.ping()
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +159,7 @@ class Caller:
             idempotency_key=request.idempotency_key,
             fresh=request.fresh,
             account_max_concurrent=self.settings.account_max_concurrent,
-            caller=attended,
+            attended=attended,
         )
         with translate_redis_errors():
             enqueued = door.enqueue(self.redis, new)
@@ -164,6 +174,41 @@ class Caller:
             self._start_worker()
             return True
         return served
+
+    def get(self, job_id: str) -> JobRecord:
+        """Read a job's record.
+
+        Raises:
+            UsageError: There is none.
+        """
+        with translate_redis_errors():
+            return self.journal.get(job_id)
+
+    def cancel(self, job_id: str) -> Phase | None:
+        """Cancel a job or ask its worker to; give the phase it was in."""
+        with translate_redis_errors():
+            return self.journal.cancel(job_id)
+
+    def resolve(self, job_id: str, how: str, request_id: str | None) -> None:
+        """Decide about a job whose outcome is unknown."""
+        with translate_redis_errors():
+            self.journal.resolve(job_id, how, request_id)
+        self.see_to_worker()
+
+    def position(self, record: JobRecord) -> int | None:
+        """Give how many jobs of its queue are ahead."""
+        with translate_redis_errors():
+            return self.journal.position(record)
+
+    def delivered(self, job_id: str) -> None:
+        """Note that a result reached its caller; a queue that is away may forget it."""
+        with contextlib.suppress(RedisUnavailableError), translate_redis_errors():
+            self.journal.deliver(job_id)
+
+    def leave(self, job_id: str) -> None:
+        """Say that nobody waits any more: an equal call may attach to the job."""
+        with contextlib.suppress(RedisUnavailableError), translate_redis_errors():
+            door.leave_caller(self.redis, job_id)
 
     def wait(
         self,

@@ -179,6 +179,8 @@ class RedisUnavailableError(UnreachableError):
     """Redis cannot be reached, refuses us, or is full."""
 
     default_hint = "falq doctor tells what is wrong"
+    #: Redis answered with a refusal: what was asked for did not happen.
+    refused: bool = False
 
 
 class JobTimeoutError(UnreachableError):

@@ -16,10 +16,11 @@ ALIVE_S = 12
 def announce(redis: Redis, account: str, worker: str, facts: Mapping[str, Any]) -> None:
     """Say that a worker serves an account; ``facts`` are shown to whoever asks."""
     host = worker.split(".", 1)[0]
-    shown = {"account": account, "host": host, "version": __version__, **facts}
+    known = {"account": account, "host": host, "version": __version__} | dict(facts)
     with redis.pipeline(transaction=False) as pipe:
         pipe.set(keys.alive(account), worker, ex=ALIVE_S)
-        pipe.hset(keys.worker(worker), mapping=shown)
+        for name, value in known.items():
+            pipe.hset(keys.worker(worker), name, str(value))
         pipe.expire(keys.worker(worker), ALIVE_S)
         pipe.execute()
 
@@ -40,11 +41,11 @@ def is_served(redis: Redis, account: str) -> bool:
 
 def workers(redis: Redis) -> list[dict[str, str]]:
     """List the workers that are there, each with name, account, host, version and capacity."""
-    names = list(redis.scan_iter(keys.worker("*"), count=1000))
-    found = [(name, redis.hgetall(name)) for name in names]
+    names: list[Any] = sorted(redis.scan_iter(keys.worker("*"), count=1000))
+    found = [(name.decode(), redis.hgetall(name)) for name in names]
     return [
-        {"name": name.decode().removeprefix(keys.worker(""))}
-        | {k.decode(): v.decode() for k, v in facts.items()}
-        for name, facts in sorted(found)
+        {"name": name.removeprefix(keys.worker(""))}
+        | {k.decode(): v.decode() for k, v in dict(facts).items()}
+        for name, facts in found
         if facts
     ]

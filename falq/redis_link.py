@@ -232,10 +232,20 @@ def redis_error(err: Exception) -> RedisUnavailableError:
     if fault is None:
         text = f"Redis refused a command: {said[:MAX_SAID_CHARS]}"
         hint = "falq doctor shows its version and settings"
-        return RedisUnavailableError(text, hint, retryable=False)
+        return _told(RedisUnavailableError(text, hint, retryable=False), err)
     command = _COMMAND.search(said)
     detail = f" (the command {command.group(1)})" if command else _cause(fault, said)
-    return RedisUnavailableError(f"{fault.message}{detail}", fault.hint, retryable=fault.retryable)
+    error = RedisUnavailableError(f"{fault.message}{detail}", fault.hint, retryable=fault.retryable)
+    return _told(error, err)
+
+
+def _told(error: RedisUnavailableError, err: Exception) -> RedisUnavailableError:
+    """Note whether Redis itself refused; a lost connection leaves open what happened."""
+    import redis
+
+    lost = isinstance(err, redis.ConnectionError | redis.TimeoutError)
+    error.refused = not lost or isinstance(err, redis.BusyLoadingError | redis.AuthenticationError)
+    return error
 
 
 def _find_fault(err: Exception, said: str) -> _Fault | None:

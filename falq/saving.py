@@ -36,7 +36,7 @@ class LocalSaver:
 
     async def save(self, record: JobRecord, logs: Sequence[Mapping[str, Any]], note: Note) -> Saved:
         """Save what is not saved yet; see ``falq.pipeline.Saver``."""
-        return await self.save_to(output_of(record), record, logs, note)
+        return await self.save_to(OutputSpec.of(record.options), record, logs, note)
 
     async def save_to(
         self,
@@ -65,15 +65,6 @@ class LocalSaver:
             )
         files = [file.to_dict() for file in saved.files]
         return Saved(files=files, failures=saved.failures, log_path=saved.log_path)
-
-
-def output_of(record: JobRecord) -> OutputSpec:
-    """Give where the caller wants the files.
-
-    Raises:
-        UsageError: The record was tampered with: it leads outside its directory.
-    """
-    return OutputSpec.from_dict(record.options.get("output") or {"directory": "."})
 
 
 def facts_of(record: JobRecord, *, sandbox: bool) -> JobFacts:

@@ -32,6 +32,8 @@ ON_UNKNOWN_SUBMIT: tuple[OnUnknownSubmit, ...] = ("fail", "resubmit")
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+#: How long fal's history is searched for a request whose reply was lost, seconds.
+LOOK_UP_GRACE_S = 30.0
 #: What a call to a sandbox on this machine uses where no key is set; nobody's key.
 SANDBOX_KEY = "sandbox:sandbox"
 
@@ -51,6 +53,7 @@ class Settings:
     on_unknown_submit: OnUnknownSubmit
     allow_api_key_arg: bool
     queue_overrides: Mapping[str, str]
+    look_up_grace_s: float = LOOK_UP_GRACE_S
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], *, api_key: str | None = None) -> Settings:
@@ -80,12 +83,21 @@ class Settings:
             on_unknown_submit=env.choose("FALQ_ON_UNKNOWN_SUBMIT", ON_UNKNOWN_SUBMIT),
             allow_api_key_arg=bool(allowed),
             queue_overrides=env.queue_overrides(),
+            look_up_grace_s=env.read("FALQ_LOOK_UP_GRACE_S", "seconds, at least 0", _seconds)
+            or LOOK_UP_GRACE_S,
         )
 
     @property
     def account(self) -> str:
-        """Twelve hex digits that stand for the key in Redis; empty without a key."""
-        return hashlib.sha256(self.key.encode()).hexdigest()[:12] if self.key else ""
+        """Twelve hex digits that stand for the key in Redis; empty without a key.
+
+        A stand-in for fal makes another account of the same key, so that no worker of a
+        sandbox's jobs pays for them at fal, or the other way round.
+        """
+        if not self.key:
+            return ""
+        text = self.key if self.fal_url is None else f"{self.key} {self.fal_url}"
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def embedded(self) -> bool:
@@ -208,6 +220,13 @@ def _port_fits(url: SplitResult) -> bool:
 
 def _count(text: str) -> int:
     return whole_number(number_from_text(text), 1)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(number_from_text(text))
+    if seconds < 0:
+        raise ValueError(text)
+    return seconds
 
 
 def _one_of(choices: tuple[_T, ...]) -> Callable[[str], _T]:

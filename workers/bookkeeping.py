@@ -14,16 +14,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from falq.admission import Admission, Grant
-from falq.phases import Phase
 from redis import Redis
 from redis.exceptions import RedisError
 from rq.executions import Execution
 from rq.job import Job
 
 from falq import keys, presence
+from falq.admission import Admission, Grant
 from falq.errors import ConfigurationError
+from falq.journal import Journal
 from falq.limits import Limits
+from falq.phases import Phase
 from falq.record import JobRecord
 from workers.journal_ledger import JournalLedger
 from workers.rq_glue import FalqJob, RefusedFunctionError, RqWorker
@@ -77,6 +78,7 @@ class Bookkeeping:
         self.held: dict[str, Held] = {}
         self._redis = redis
         self._admission = admission
+        self._journal = Journal(redis, account)
         self._account = account
         self._facts = {"queues": queues or "*", "concurrency": concurrency}
         self._ending = threading.Event()
@@ -92,7 +94,7 @@ class Bookkeeping:
             cancel: Called with a job that somebody wants cancelled.
         """
         self._wake, self._lose, self._cancel = wake, lose, cancel
-        self._rq.register_birth()
+        self._rq.register_birth()  # type: ignore[no-untyped-call]
         self._announce()
         for duty in (self._listen, self._do_rounds):
             thread = threading.Thread(target=duty, name=f"falq{duty.__name__}", daemon=True)
@@ -105,7 +107,7 @@ class Bookkeeping:
         for thread in self._threads:
             thread.join(timeout=3)
         with contextlib.suppress(RedisError):
-            self._rq.register_death()
+            self._rq.register_death()  # type: ignore[no-untyped-call]
             presence.leave(self._redis, self._account, self.name)
 
     def _on_stop_job(self, job_id: str) -> None:
@@ -124,7 +126,7 @@ class Bookkeeping:
 
     def _hear(self) -> None:
         wake_channel = keys.wake(self._account, self.name)
-        with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+        with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
             pubsub.subscribe(wake_channel, self._rq.pubsub_channel_name)
             self._wake()
             while not self._ending.is_set():
@@ -173,8 +175,24 @@ class Bookkeeping:
             log.warning("its holder is gone", extra={"job_id": job_id, "phase": phase})
 
     def _take_in(self) -> None:
-        if self._admission.take_in(Limits()):
+        taken, put_back = self._admission.take_in(Limits())
+        for job_id, phase in put_back:
+            self._reopen(job_id, Phase(phase))
+        if taken or put_back:
             self._wake()
+
+    def _reopen(self, job_id: str, phase: Phase) -> None:
+        """Carry out what a dashboard's requeue asks for, without paying for a thing twice."""
+        record = self._journal.find(job_id)
+        if record is None or phase == Phase.DONE:
+            self._redis.lrem(keys.rq_queue(record.queue if record else ""), 0, job_id)
+            return
+        if phase == Phase.UNKNOWN:
+            to = Phase.SUBMITTING
+        else:
+            to = Phase.SUBMITTED if record.request_id else Phase.QUEUED
+        self._redis.lrem(keys.rq_queue(record.queue), 0, job_id)
+        self._journal.reopen(job_id, to, {"lost_at": None})
 
     def _beat(self) -> None:
         self._rq.beat()

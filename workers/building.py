@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from redis import Redis
 
-from falq.home import ensure_home
 from falq.settings import Settings
 from workers.bookkeeping import Bookkeeping, check_limits_of_process
 from workers.engine import Engine
 from workers.job import run
 from workers.rq_glue import FalqJob
-from workers.saving import WorkerSaver
-from workers.station import Station
+from workers.station import build_station
 
 
 def build_engine(
@@ -42,10 +40,3 @@ def build_engine(
         burst=burst,
         idle_exit_s=idle_exit_s,
     )
-
-
-def build_station(settings: Settings, redis: Redis) -> Station:
-    """Put together what jobs share: fal's client, the journal, the place for files."""
-    settings.require_key()
-    saver = WorkerSaver(settings, ensure_home(settings.home))
-    return Station(settings, redis, saver, grace_s=settings.look_up_grace_s)

@@ -126,14 +126,23 @@ def start_background(settings: Settings, flags: list[str] | None = None) -> int:
         ensure_server(home)
     log = log_directory(home) / f"{name}.log"
     argv = [sys.executable, "-m", "falq", "worker", "--idle-exit", str(IDLE_EXIT_S)]
-    spawn_detached([*argv, *(flags or [])], log, dict(os.environ) | {"FALQ_HOME": str(home)})
+    env = dict(os.environ) | {"FALQ_HOME": str(home)}
+    started = spawn_detached([*argv, *(flags or [])], log, env)
     give_up_at = time.monotonic() + START_S
-    while time.monotonic() < give_up_at:
+    while time.monotonic() < give_up_at and _lives(started):
         pid = find_instance(home, name)
         if pid is not None:
             return pid
         time.sleep(0.01)
     raise UnreachableError(f"the worker did not start: see {log}", "falq doctor tells more")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 @click.command()

@@ -14,9 +14,9 @@ import signal
 import time
 from dataclasses import dataclass, field
 
-from falq.admission import Admitted, Grant
 from redis.exceptions import RedisError
 
+from falq.admission import Admitted, Grant
 from falq.ledger import HeldElsewhereError
 from falq.record import JobRecord
 from workers.bookkeeping import Bookkeeping, Held

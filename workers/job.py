@@ -11,17 +11,16 @@ import asyncio
 import os
 from typing import Any
 
-from falq.admission import Grant
-from falq.phases import TERMINAL, Phase
 from rq import get_current_job
 
+from falq.admission import Grant
 from falq.errors import ERROR_TYPES, FalqError
 from falq.ledger import HeldElsewhereError
+from falq.phases import TERMINAL, Phase
 from falq.record import JobRecord
 from falq.redis_link import connect
 from falq.settings import Settings
-from workers.building import build_station
-from workers.station import Station
+from workers.station import Station, build_station
 
 #: Renewals of the lease while a stock worker runs the job, seconds apart.
 _RENEW_S = 2.5
@@ -74,9 +73,8 @@ async def _acquire(station: Station, job_id: str) -> Grant | None:
     """Wait until the job may start; None when another worker holds it."""
     current = get_current_job()
     worker = str(current.worker_name) if current is not None else f"direct.{os.getpid()}"
-    queue = current.origin if current is not None else ""
     while True:
-        held = await station.threads.run(station.admission.acquire, job_id, queue, worker)
+        held = await station.threads.run(station.admission.acquire, job_id, worker)
         if held is None or isinstance(held, Grant):
             return held
         await asyncio.sleep(min(held, 2.0))

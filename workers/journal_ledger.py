@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from falq.admission import Admission
-from falq.journal import FencedError, IllegalTransitionError, Journal
-from falq.phases import TERMINAL, Phase
 from redis.exceptions import RedisError
 
+from falq.admission import Admission
+from falq.journal import FencedError, IllegalTransitionError, Journal
 from falq.ledger import HeldElsewhereError, stamp
+from falq.phases import TERMINAL, Phase
 from falq.planner import Change
 from falq.polling import backoff_s
 from falq.record import JobRecord
@@ -52,6 +52,11 @@ class JournalLedger:
         self._admission = admission
         self._threads = threads
 
+    def ask_cancel(self) -> None:
+        """Somebody wants the job cancelled."""
+        self.record = dataclasses.replace(self.record, cancel_requested=True)
+        self.cancel_asked.set()
+
     async def apply(self, change: Change, outcome: Mapping[str, Any] | None = None) -> bool:
         """Write a change; see ``falq.ledger.Ledger.apply``."""
         asked_at = time.monotonic()
@@ -74,7 +79,7 @@ class JournalLedger:
         if outcome is not None:
             if change.error is not None:
                 fields = {**fields, "error": change.error.to_dict()}
-            self._journal.finish(job_id, token, to, outcome=dict(outcome), fields=fields)
+            self._journal.advance(job_id, token, to, fields=fields, outcome=outcome)
         else:
             self._journal.advance(job_id, token, to, fields=fields, event=change.event)
 

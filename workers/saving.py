@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from falq.files.download import Downloader
+from falq.files.spec import OutputSpec
 from falq.home import spool_directory
 from falq.meeting import remove_nonce, sees
 from falq.pipeline import Note, Saved
 from falq.record import JobRecord
-from falq.saving import LocalSaver, media_policy, output_of
+from falq.saving import LocalSaver, media_policy
 from falq.settings import Settings
 
 #: The spool holds so much at most; the oldest jobs go first.
@@ -38,7 +39,7 @@ class WorkerSaver:
 
     async def save(self, record: JobRecord, logs: Sequence[Mapping[str, Any]], note: Note) -> Saved:
         """Save what is not saved yet; see ``falq.pipeline.Saver``."""
-        output = output_of(record)
+        output = OutputSpec.of(record.options)
         nonce = record.options.get("nonce")
         in_sight = await self._downloader.in_thread(sees, output.directory, nonce)
         if in_sight:

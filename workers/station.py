@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 
-from falq.admission import Admission, Grant
-from falq.journal import Journal
 from redis import Redis
 
 from falq import __version__, outcome
+from falq.admission import Admission, Grant
 from falq.errors import FalqError, UsageError
 from falq.fal.client import FalClient
 from falq.following import FollowRules
+from falq.home import ensure_home
+from falq.journal import Journal
 from falq.pipeline import Pipeline, Saver
 from falq.planner import Change
 from falq.record import JobRecord
 from falq.settings import Settings
 from falq.submitting import SubmitRules
 from workers.journal_ledger import JournalLedger
+from workers.saving import WorkerSaver
 from workers.threads import Threads
 
 #: Blocking calls at once; Redis answers in well under a millisecond.
@@ -113,3 +115,10 @@ def refuse_newer(record: JobRecord) -> None:
 
 def _series(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+def build_station(settings: Settings, redis: Redis) -> Station:
+    """Put together what jobs share: fal's client, the journal, the place for files."""
+    settings.require_key()
+    saver = WorkerSaver(settings, ensure_home(settings.home))
+    return Station(settings, redis, saver, grace_s=settings.look_up_grace_s)

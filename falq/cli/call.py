@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,17 @@ def run_call(
         voice.warn("--api-key is deprecated: set FAL_KEY instead")
     state = _Running(Progress(voice))
     try:
-        shown = state.run(model_id, arguments, options, skill, queue_config_path, input_schema)
+        return print_outcome(
+            lambda: state.run(model_id, arguments, options, skill, queue_config_path, input_schema)
+        )
     except KeyboardInterrupt:
         return _detach(state, voice)
+
+
+def print_outcome(run: Callable[[], dict[str, Any]]) -> int:
+    """Print what a job came to, and give the exit code."""
+    try:
+        shown = run()
     except FalqError as error:
         return _fail(error)
     emit(shown)
@@ -133,7 +142,7 @@ class _Running:
                 settings, arguments, options["upload_field"], input_schema, self._on_event
             ),
             output=OutputSpec(
-                directory=os.path.abspath(options["output"]),
+                directory=str(Path(options["output"]).absolute()),
                 output_file=options["output_file"],
                 auto_filename=options["auto_filename"],
                 sidecar=not options["no_sidecar"],

@@ -19,6 +19,13 @@ _PHASES = {
     "cancelled": "cancelled",
     "unknown": "outcome unknown",
 }
+_FORMS = {
+    "warning": "warning: {warning}",
+    "fal_queue_position": "place {fal_queue_position} in fal's queue",
+    "log": "log: {log}",
+    "cancel": "cancel: {cancel}",
+    "uploaded": "uploaded {uploaded}",
+}
 _LIMITS = {
     "rate": "the queue's rate",
     "interval": "the start interval",
@@ -54,21 +61,14 @@ def describe(event: Mapping[str, Any]) -> str | None:
     >>> describe({"phase": "running"}), describe({"fal_queue_position": 3})
     ('running at fal', "place 3 in fal's queue")
     """
-    if "warning" in event:
-        return f"warning: {event['warning']}"
+    if "waits_for" in event:
+        return _waiting(event)
+    for name, form in _FORMS.items():
+        if event.get(name):
+            return form.format(**event)
     if "job_id" in event and "phase" not in event:
         attached = ", attached to an equal call that is under way" * bool(event.get("deduplicated"))
         return f"job {event['job_id']}{attached}"
-    if "waits_for" in event:
-        return _waiting(event)
-    if event.get("fal_queue_position"):
-        return f"place {event['fal_queue_position']} in fal's queue"
-    if "log" in event:
-        return f"log: {event['log']}"
-    if "cancel" in event:
-        return f"cancel: {event['cancel']}"
-    if "file" in event:
-        return f"saved {event['file']}"
     return _PHASES.get(str(event.get("phase")))
 
 

@@ -42,7 +42,7 @@ def emit(data: Any) -> None:
     print(json.dumps(data, ensure_ascii=False, indent=indent), flush=True)  # noqa: T201
 
 
-def as_table(json_wanted: bool) -> bool:  # noqa: FBT001
+def as_table(json_wanted: bool) -> bool:
     """Tell whether stdout is for a person."""
     return sys.stdout.isatty() and not json_wanted
 

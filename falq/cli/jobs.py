@@ -1,0 +1,187 @@
+"""``falq wait``, ``result``, ``cancel``, ``jobs``, ``resolve``: a job from any shell or machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import click
+
+from falq.cli.progress import Progress
+from falq.cli.show import Voice, as_table, emit, emit_table
+from falq.errors import UsageError
+from falq.phases import TERMINAL, Phase
+
+_JSON = click.option("--json", "json_wanted", is_flag=True, help="Print JSON on a terminal too.")
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress, no talk.")
+#: Another machine's worker answers a cancel within this time, or later, seconds.
+_CANCEL_S = 35.0
+
+
+def _settings() -> Any:
+    from falq.settings import Settings
+
+    return Settings.from_env(os.environ)
+
+
+def _open(settings: Any) -> Any:
+    """Connect as somebody who looks at jobs; that needs no key."""
+    from falq.calling import Caller
+
+    return Caller(settings, needs_key=False)
+
+
+@click.command()
+@click.argument("job")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Then print a ticket.")
+@_QUIET
+def wait(job: str, timeout: float | None, quiet: bool) -> int:
+    """Wait for a JOB and print its outcome."""
+    from falq.cli.call import print_outcome
+
+    progress = Progress(Voice(quiet=quiet))
+
+    def run() -> dict[str, Any]:
+        from falq.api import attend
+
+        return attend(_settings(), job, wait_s=timeout, on_event=progress)
+
+    return print_outcome(run)
+
+
+@click.command()
+@click.argument("job")
+@click.option("-o", "--output", metavar="DIR", help="Where to; default: as the call said.")
+@_QUIET
+def result(job: str, output: str | None, quiet: bool) -> int:
+    """Fetch the result and files of a JOB, without a new call.
+
+    Works for jobs that are done, whose files could not be saved, whose time ran out, and for
+    those whose outcome was unknown: they are looked up once more.
+    """
+    from falq.cli.call import print_outcome
+
+    progress = Progress(Voice(quiet=quiet))
+
+    def run() -> dict[str, Any]:
+        from falq.api import fetch_result
+
+        return fetch_result(_settings(), job, output, on_event=progress)
+
+    return print_outcome(run)
+
+
+@click.command()
+@click.argument("job")
+@_QUIET
+def cancel(job: str, quiet: bool) -> int:
+    """Cancel a JOB: at once while it waits, by fal's leave once it was sent."""
+    shown = cancel_job(job)
+    emit(shown)
+    Voice(quiet=quiet).say(shown["message"])
+    return 0
+
+
+def cancel_job(job_id: str) -> dict[str, Any]:
+    """Cancel a job and say what became of it."""
+    with _open(_settings()) as caller:
+        before = caller.cancel(job_id)
+        if before is None:
+            caller.get(job_id)
+        record = caller.get(job_id)
+        if before in TERMINAL | {Phase.UNKNOWN}:
+            outcome, said = "already_ended", f"the job was {before.value} already"
+        elif before == Phase.QUEUED and record.phase == Phase.CANCELLED:
+            outcome, said = "cancelled", "cancelled before anything was sent; nothing is billed"
+        else:
+            outcome, said, record = _await_cancel(caller, job_id)
+    return {
+        "status": outcome,
+        "job_id": job_id,
+        "phase": record.phase,
+        "request_id": record.request_id,
+        "may_be_billed": record.sent,
+        "message": said,
+    }
+
+
+def _await_cancel(caller: Any, job_id: str) -> tuple[str, str, Any]:
+    give_up_at = time.monotonic() + _CANCEL_S
+    while time.monotonic() < give_up_at:
+        record = caller.get(job_id)
+        if record.phase == Phase.CANCELLED:
+            return "cancelled", "cancelled at fal; what was done may be billed", record
+        if record.phase in TERMINAL | {Phase.UNKNOWN}:
+            return "too_late", f"the job ended before: {record.phase}", record
+        if record.mode == "sync" and record.phase == Phase.SUBMITTING:
+            said = "asked, but a sync run cannot be called back; it goes on and is billed"
+            return "requested", said, record
+        time.sleep(0.1)
+    return "requested", "fal was asked; the run goes on for now", caller.get(job_id)
+
+
+@click.command()
+@click.option("--unknown", is_flag=True, help="Only those whose outcome is unknown.")
+@click.option("--phase", type=click.Choice([phase.value for phase in Phase]), help="Filter.")
+@click.option("--queue", metavar="QUEUE", help="Only of one queue.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, metavar="N", help="At most.")
+@_JSON
+def jobs(
+    unknown: bool, phase: str | None, queue: str | None, limit: int, json_wanted: bool
+) -> None:
+    """List jobs, newest first."""
+    with _open(_settings()) as caller:
+        if unknown:
+            found = caller.journal.unknown()
+        else:
+            wanted = Phase(phase) if phase else None
+            found = caller.journal.jobs(limit=limit, phase=wanted, queue=queue)
+    rows = [_row(record) for record in found]
+    if as_table(json_wanted):
+        emit_table(list(rows[0]) if rows else ["no jobs"], [list(row.values()) for row in rows])
+    else:
+        emit(rows)
+
+
+def _row(record: Any) -> dict[str, Any]:
+    created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created_at))
+    message = (record.error or {}).get("message")
+    return {
+        "job_id": record.job_id,
+        "phase": record.phase,
+        "model_id": record.model_id,
+        "queue": record.queue,
+        "created": created,
+        "request_id": record.request_id,
+        "error": message,
+    }
+
+
+@click.command()
+@click.argument("job")
+@click.option("--resend", is_flag=True, help="Send it once more; it may be paid twice.")
+@click.option("--fail", is_flag=True, help="Give it up.")
+@click.option("--request-id", metavar="ID", help="Go on with this request of fal's.")
+@_QUIET
+def resolve(job: str, resend: bool, fail: bool, request_id: str | None, quiet: bool) -> None:
+    """Decide about a JOB whose outcome is unknown."""
+    chosen = [("resend", resend), ("fail", fail), ("request_id", request_id is not None)]
+    ways = [way for way, wanted in chosen if wanted]
+    if len(ways) != 1:
+        raise UsageError("expected exactly one of --resend, --fail and --request-id ID")
+    with _open(_settings()) as caller:
+        caller.resolve(job, ways[0], request_id)
+        record = caller.get(job)
+    emit({"job_id": job, "phase": record.phase, "request_id": record.request_id})
+    Voice(quiet=quiet).say(f"the job is {record.phase}: falq wait {job}")
+
+
+def ticket_of(job_id: str) -> dict[str, Any]:
+    """Give the ticket of a job as it stands."""
+    from falq import outcome
+
+    with _open(_settings()) as caller:
+        record = caller.get(job_id)
+        caller.leave(job_id)
+        return outcome.ticket(job_id, record.phase, record.request_id, caller.position(record))

@@ -36,6 +36,8 @@ from falq.files.write_behind import WriteBehind
 #: Told the bytes so far and in all, the latter None while unknown; starts again at 0 on a retry.
 Progress = Callable[[int, int | None], None]
 CONNECT_S = 10.0
+#: Results that may be saved at once for each file that may be fetched at once.
+RESULTS_PER_FILE = 4
 #: First wait between two attempts, doubled each time and jittered.
 BACKOFF_S = 0.3
 #: Threads that hash and write: more would only take the processor from each other.
@@ -70,6 +72,8 @@ class Downloader:
         self.policy = policy
         self._transport = transport or PinnedTransport(backend, policy.parallel)
         self._sleep = sleep
+        #: Turns of whole results: each holds open directories, and descriptors are few.
+        self.results = asyncio.Semaphore(RESULTS_PER_FILE * policy.parallel)
         self._turns = asyncio.Semaphore(policy.parallel)
         self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="falq-files")
 

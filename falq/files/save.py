@@ -98,17 +98,17 @@ async def save_result(
     Raises:
         OutputError: The directory cannot be opened; nothing was saved.
     """
-    opened = await downloader.in_thread(_open, output)
-    with contextlib.closing(opened) as places:
-        saving = _Saving(downloader, places, output, job, deadline_s, on_progress)
-        files, failures = await saving.artifacts(result, known)
-        log_path = await saving.logs(logs, files)
-        return SavedFiles(
-            files=tuple(files),
-            failures=tuple(failures),
-            log_path=log_path,
-            warnings=tuple(saving.warnings),
-        )
+    async with downloader.results:
+        with contextlib.closing(await downloader.in_thread(_open, output)) as places:
+            saving = _Saving(downloader, places, output, job, deadline_s, on_progress)
+            files, failures = await saving.artifacts(result, known)
+            log_path = await saving.logs(logs, files)
+    return SavedFiles(
+        files=tuple(files),
+        failures=tuple(failures),
+        log_path=log_path,
+        warnings=tuple(saving.warnings),
+    )
 
 
 @dataclass(frozen=True)

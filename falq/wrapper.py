@@ -186,7 +186,8 @@ def _call(
     arguments = with_required_defaults(arguments, lock.schema.input)
     candidate = {**arguments, **_promised(options["upload_field"])}
     voice = Voice(quiet=options["quiet"])
-    for warning in check_arguments(candidate, lock.schema.input):
+    hint = f"nothing was sent; the schema is of {lock.locked_on}: falq generate --force renews it"
+    for warning in check_arguments(candidate, lock.schema.input, hint=hint):
         voice.warn(warning)
     config = folder / "queue_config.yaml"
     run: Callable[..., int] = run_call

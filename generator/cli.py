@@ -147,14 +147,15 @@ def install(output: Path, *, quiet: bool) -> None:  # fmt: skip
     emit({"path": str(path)})
 
 
-@skill.command(hidden=True, context_settings={"ignore_unknown_options": True})
+@skill.command(hidden=True)
+@click.option("--name", help="The skill's name, wherever its folder was moved to.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def run(folder: Path, words: tuple[str, ...]) -> int:
+def run(folder: Path, name: str | None, words: tuple[str, ...]) -> int:
     """Run the wrapper of a generated skill; wrappers call this where they cannot import falq."""
     from falq.wrapper import main
 
-    return main(words, folder)
+    return main(words, folder, skill=name)
 
 
 def _with_client(settings: Settings, work: Callable[[FalClient], Awaitable[_T]]) -> _T:

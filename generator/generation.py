@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from falq.errors import ConfigurationError
+from falq.errors import ConfigurationError, OutputError
 from falq.schema.difference import Change, input_changes, output_changes
 from falq.schema.lock import SchemaLock
 from generator.model_facts import ModelFacts
@@ -92,9 +92,19 @@ def install_creator(output: Path, *, refresh: bool) -> Path:
     """Install the creator skill; unless told to refresh it, only where it is missing or old."""
     tree = creator_tree(sys.executable)
     target = output / CREATOR_SKILL
-    if not refresh and all(_is_text(target / path, text) for path, text in tree.files.items()):
+    if not refresh and _is_there(tree, target):
         return target
-    return write_tree(tree, output)
+    try:
+        return write_tree(tree, output)
+    except OutputError:
+        # Another falq may have installed the very same a moment ago.
+        if _is_there(tree, target):
+            return target
+        raise
+
+
+def _is_there(tree: SkillTree, folder: Path) -> bool:
+    return all(_is_text(folder / path, text) for path, text in tree.files.items())
 
 
 def _is_text(path: Path, text: str) -> bool:

@@ -56,12 +56,13 @@ class _Missing:
 MISSING = _Missing()
 
 
-def check_arguments(arguments: Any, schema: Schema) -> list[str]:
+def check_arguments(arguments: Any, schema: Schema, *, hint: str = "nothing was sent") -> list[str]:
     """Refuse arguments that do not fit, and give warnings about those that nobody knows.
 
     Args:
         arguments: What would be sent; a local path in a media field counts as uploaded.
         schema: The model's input schema in normal form (``falq.schema.normal_form``).
+        hint: Of the error.
 
     Raises:
         ArgumentsError: ``detail`` holds ``{field, expected, suggestion}`` for each problem.
@@ -70,7 +71,7 @@ def check_arguments(arguments: Any, schema: Schema) -> list[str]:
     candidate = _as_if_uploaded(arguments, fields)
     found = [*_misspelt(candidate, fields), *problems(candidate, schema)]
     if found:
-        raise _refusal(found)
+        raise _refusal(found, hint)
     known = {field.name for field in fields}
     unknown = sorted(set(arguments) - known) if known else []
     return [f"{name!r} is not in the model's schema; it is sent as it is" for name in unknown]
@@ -98,13 +99,13 @@ def near_miss(name: str, known: list[str]) -> str | None:
     return plain[close[0]] if close else None
 
 
-def _refusal(found: list[Problem]) -> ArgumentsError:
+def _refusal(found: list[Problem], hint: str) -> ArgumentsError:
     shown = "; ".join(str(problem) for problem in found[:_MAX_SHOWN])
     rest = f"; and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
     detail = [
         {"field": p.path, "expected": p.expected, "suggestion": p.suggestion or None} for p in found
     ]
-    return ArgumentsError(f"{shown}{rest}", "nothing was sent", detail=detail)
+    return ArgumentsError(f"{shown}{rest}", hint, detail=detail)
 
 
 def _as_if_uploaded(arguments: Any, fields: tuple[Field, ...]) -> Any:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from falq.fal.catalogue import ModelDocument
-from falq.sandbox import default_models
+from falq.sandbox import default_models, running_sandbox
 from falq.sandbox.model import openapi_document
 from generator.generation import Request, generate_skills, install_creator
 from generator.model_facts import read_facts
@@ -102,6 +103,32 @@ def test_a_moved_standalone_skill_needs_only_its_listed_requirements(
     refused = start(python_with_requirements, folder / WRAPPER, "--text", "x", "--voice", "Rachell")
     assert refused.returncode == 2
     assert "did you mean" in json.loads(refused.stdout)["error"]["message"]
+
+
+def test_a_moved_standalone_skill_makes_calls_with_a_worker_of_its_own(
+    tmp_path, python_with_requirements, tmp_path_factory
+):
+    folder = moved(generate(tmp_path / "skills", standalone=True), tmp_path)
+    home = tmp_path_factory.mktemp("home")
+    home.chmod(0o700)
+    output = tmp_path / "output"
+    with running_sandbox() as sandbox:
+        environment = {"FALQ_FAL_URL": sandbox.url, "FALQ_HOME": str(home)}
+        words = ("--text", "Hello", "--output", str(output))
+        done = start(python_with_requirements, folder / WRAPPER, *words, **environment)
+        client = folder / "scripts" / "queue_client.py"
+        down = start(python_with_requirements, client, "--shutdown", **environment)
+    assert done.returncode == 0, done.stderr
+    assert Path(json.loads(done.stdout)["saved_path"]).parent == output
+    assert down.returncode == 0, down.stderr
+
+
+def test_the_inline_requirements_are_those_of_the_requirements_file(tmp_path):
+    folder = generate(tmp_path, standalone=True)
+    lines = (folder / WRAPPER).read_text().split("# /// script\n")[1].split("# ///\n")[0]
+    header = tomllib.loads("".join(f"{line[2:]}\n" for line in lines.splitlines()))
+    assert header["requires-python"] == ">=3.11"
+    assert header["dependencies"] == (folder / "requirements.txt").read_text().splitlines()
 
 
 def test_every_script_of_a_standalone_skill_starts_from_its_own_copy(

@@ -101,7 +101,7 @@ def test_a_hostile_model_gives_the_same_code_and_the_same_prose(model):
     assert own_lines(wild["SKILL.md"]) == own_lines(tame["SKILL.md"])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(hostile_text, hostile_text)
 def test_no_metadata_changes_code_prose_or_the_meaning_of_a_file(words, field):
     model = hostile_model(words, field or "note")

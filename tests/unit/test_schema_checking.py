@@ -156,7 +156,7 @@ schemas = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(schemas, leaf_schemas, values)
 def test_the_verdict_is_that_of_jsonschema(schema, leaf, value):
     normal = self_contained(schema, {"Leaf": leaf})

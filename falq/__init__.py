@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,7 +15,5 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Load what is asked for: ``import falq`` alone must cost nothing."""
     if name == "run_fal_api_job":
-        from falq.api import run_fal_api_job
-
-        return run_fal_api_job
+        return importlib.import_module("falq.api").run_fal_api_job
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

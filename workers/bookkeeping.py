@@ -44,7 +44,8 @@ JobAction = Callable[[str], None]
 class Held:
     """A job that this worker holds.
 
-    ``job`` and ``execution`` are RQ's view; ``refusal`` says why the job is not run.
+    ``job`` and ``execution`` are RQ's view; ``refusal`` says why the job is not run;
+    ``ended`` that its record needs us no more, only RQ's view does.
     """
 
     grant: Grant
@@ -52,6 +53,7 @@ class Held:
     execution: Execution | None = None
     refusal: str | None = None
     ledger: JournalLedger | None = None
+    ended: bool = False
 
 
 class Bookkeeping:
@@ -76,6 +78,7 @@ class Bookkeeping:
     ) -> None:
         self.name = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
         self.held: dict[str, Held] = {}
+        self.suspended = False
         self._redis = redis
         self._admission = admission
         self._journal = Journal(redis, account)
@@ -127,14 +130,17 @@ class Bookkeeping:
     def _hear(self) -> None:
         wake_channel = keys.wake(self._account, self.name)
         with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
-            pubsub.subscribe(wake_channel, self._rq.pubsub_channel_name)
+            pubsub.subscribe(wake_channel, self._rq.pubsub_channel_name, keys.INTAKE_CHANNEL)
             self._wake()
             while not self._ending.is_set():
                 message = pubsub.get_message(timeout=1.0)
                 if message is None:
                     continue
-                if message["channel"].decode() == wake_channel:
+                channel = message["channel"].decode()
+                if channel == wake_channel:
                     self._heard(message["data"].decode())
+                elif channel == keys.INTAKE_CHANNEL:
+                    self._take_in()
                 else:
                     self._rq.handle_payload(message)
 
@@ -167,7 +173,8 @@ class Bookkeeping:
         if not tokens:
             return
         for job_id in self._admission.renew(tokens):
-            if job_id in self.held:
+            held = self.held.get(job_id)
+            if held is not None and not held.ended:
                 self._lose(job_id)
 
     def _reap(self) -> None:
@@ -195,6 +202,7 @@ class Bookkeeping:
         self._journal.reopen(job_id, to, {"lost_at": None})
 
     def _beat(self) -> None:
+        self.suspended = self._rq.is_suspended()
         self._rq.beat()
         self._announce()
 
@@ -208,7 +216,7 @@ class Bookkeeping:
 
     def _begin(self, grant: Grant, job: FalqJob | None) -> Held:
         held = self.held.setdefault(grant.job_id, Held(grant))
-        if job is None:
+        if job is None or held.execution is not None:
             return held
         try:
             _ = job.func, job.success_callback, job.failure_callback, job.stopped_callback

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from falq.admission import Admitted, Grant
 from falq.ledger import HeldElsewhereError
+from falq.phases import TERMINAL
 from falq.record import JobRecord
 from workers.bookkeeping import Bookkeeping, Held
 from workers.station import Station
@@ -88,8 +89,8 @@ class Engine:
         """Admit what may start, then sleep until something changes."""
         free = self.concurrency - len(self._live)
         self._changed.clear()
-        if free <= 0:
-            await self._changed.wait()
+        if free <= 0 or self.books.suspended:
+            await self._sleep(None)
             return
         admitted = await self._admit(min(free, BATCH))
         if admitted is None:
@@ -141,11 +142,16 @@ class Engine:
                 await asyncio.sleep(0.5)
 
     async def _work(self, held: Held) -> None:
+        facts = {"job_id": held.grant.job_id, "queue": held.grant.queue}
+        log.info("adopted" if held.grant.adopted else "started", extra=facts)
         try:
             record = await self._carry_out(held)
+            held.ended = True
+            log_end(record, facts)
             await self._show_end(held, record)
         except HeldElsewhereError:
-            log.info("job is held elsewhere", extra={"job_id": held.grant.job_id})
+            held.ended = True
+            log.info("held elsewhere", extra=facts)
             await self._show_end(held, None)
         except asyncio.CancelledError:
             await self._leave(held)
@@ -173,9 +179,14 @@ class Engine:
                 await asyncio.sleep(min(3.0, 0.2 * 2**attempt))
 
     async def _leave(self, held: Held) -> None:
-        """Hand a job over at once: its lease ends now, another worker adopts it."""
+        """Hand a job over at once: another worker adopts it; one that just ended is shown."""
         with contextlib.suppress(RedisError):
-            await self.station.threads.run(self.books.surrender, held)
+            job_id = held.grant.job_id
+            record = await self.station.threads.run(self.station.journal.find, job_id)
+            if record is not None and record.phase in TERMINAL:
+                await self.station.threads.run(self.books.end, held, record)
+            else:
+                await self.station.threads.run(self.books.surrender, held)
 
     def _lose(self, job_id: str) -> None:
         """A lease was not ours to renew: stop, without touching the job (from a thread)."""
@@ -199,3 +210,18 @@ class Engine:
         """Let what runs finish."""
         while self._live:
             await asyncio.wait(set(self._live.values()))
+
+
+def log_end(record: JobRecord | None, facts: dict[str, str]) -> None:
+    """Log how a job left this worker."""
+    if record is None:
+        log.warning("gone: its record is not there or another holds it", extra=facts)
+        return
+    shown = facts | {
+        "request_id": record.request_id, "model_id": record.model_id, "phase": record.phase,
+    }  # fmt: skip
+    message = (record.error or {}).get("message")
+    if message:
+        log.warning("%s: %s", record.phase, message, extra=shown)
+    else:
+        log.info("%s", record.phase, extra=shown)

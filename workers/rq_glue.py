@@ -26,6 +26,7 @@ from rq.job import Job, JobStatus
 from rq.queue import Queue
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.suspension import is_suspended
 from rq.utils import now
 from rq.worker.base import BaseWorker, WorkerStatus
 
@@ -122,6 +123,10 @@ class RqWorker(BaseWorker):
             self._on_stop_job(str(payload.get("job_id")))
         elif payload.get("command") == "shutdown":
             handle_command(self, payload)
+
+    def is_suspended(self) -> bool:
+        """Tell whether ``rq suspend`` asks all workers to start nothing."""
+        return bool(is_suspended(self.connection, self))
 
     def serve_queues(self, names: Collection[str]) -> None:
         """Register for queues found at run time, so that RQ's tools list us with them."""

@@ -77,11 +77,15 @@ def run_call(
     voice = Voice(quiet=options["quiet"])
     if options.get("api_key"):
         voice.warn("--api-key is deprecated: set FAL_KEY instead")
-    state = _Running(Progress(voice))
+    progress = Progress(voice)
+    state = _Running(progress)
+
+    def run() -> dict[str, Any]:
+        with progress:
+            return state.run(model_id, arguments, options, skill, queue_config_path, input_schema)
+
     try:
-        return print_outcome(
-            lambda: state.run(model_id, arguments, options, skill, queue_config_path, input_schema)
-        )
+        return print_outcome(run)
     except KeyboardInterrupt:
         return _detach(state, voice)
 

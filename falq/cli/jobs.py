@@ -45,7 +45,8 @@ def wait(job: str, timeout: float | None, quiet: bool) -> int:
     def run() -> dict[str, Any]:
         from falq.api import attend
 
-        return attend(_settings(), job, wait_s=timeout, on_event=progress)
+        with progress:
+            return attend(_settings(), job, wait_s=timeout, on_event=progress)
 
     return print_outcome(run)
 
@@ -67,7 +68,8 @@ def result(job: str, output: str | None, quiet: bool) -> int:
     def run() -> dict[str, Any]:
         from falq.api import fetch_result
 
-        return fetch_result(_settings(), job, output, on_event=progress)
+        with progress:
+            return fetch_result(_settings(), job, output, on_event=progress)
 
     return print_outcome(run)
 

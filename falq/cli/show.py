@@ -30,6 +30,15 @@ class Voice:
         self.say(f"{styled('warning:', '33')} {text}")
 
 
+def visible(text: str) -> str:
+    r"""Give a stranger's text without what a terminal would obey or hide.
+
+    >>> visible("done\x1b[2J\u202e!")
+    'done [2J !'
+    """
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def styled(text: str, code: str) -> str:
     """Colour a text for stderr, on a terminal that wants colour."""
     plain = "NO_COLOR" in os.environ or not sys.stderr.isatty()
@@ -58,7 +67,7 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         table.add_column(name, overflow="fold")
     for row in rows:
         # As Text, or rich reads markup in what strangers wrote: "[dev]" of a model's name.
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else visible(str(cell))) for cell in row))
     Console().print(table)
 
 

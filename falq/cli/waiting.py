@@ -1,0 +1,144 @@
+"""What is known about a job that somebody waits for, and the line that says it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from falq.cli.show import visible
+
+PHASES = {
+    "queued": "waiting in the queue",
+    "submitting": "sending to fal",
+    "submitted": "in fal's queue",
+    "running": "running at fal",
+    "downloading": "saving files",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "unknown": "outcome unknown",
+}
+#: What holds a job that waits; also shown by status and dashboard.
+LIMITS = {
+    "rate": "the queue's rate",
+    "interval": "the start interval",
+    "concurrency": "max_concurrent",
+    "paused": "the queue is paused",
+    "hold": "a hold",
+    "account": "the account's limit",
+    "worker": "a worker",
+}
+_FORMS = {
+    "warning": "warning: {warning}",
+    "log": "log: {log}",
+    "cancel": "cancel: {cancel}",
+    "uploaded": "uploaded {uploaded}",
+}
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """A file on its way; ``of_bytes`` None: nobody said how large it is."""
+
+    verb: str
+    name: str
+    done_bytes: int
+    of_bytes: int | None
+
+    @property
+    def share(self) -> float | None:
+        """How much is done, from 0 to 1."""
+        if not self.of_bytes:
+            return None
+        return min(1.0, self.done_bytes / self.of_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """How a job stands for its caller; times on the caller's own clock."""
+
+    phase: str = ""
+    since_at: float = 0.0
+    limit: str = ""
+    eligible_at: float | None = None
+    position: int | None = None
+    fal_position: int | None = None
+    transfer: Transfer | None = None
+
+    def after(self, event: Mapping[str, Any], now: float) -> Waiting:
+        """Give how it stands after an event; unknown ones change nothing."""
+        if "phase" in event:
+            return Waiting(phase=str(event["phase"]), since_at=now)
+        if "waits_for" in event:
+            left_s = event.get("eligible_in_s")
+            return replace(
+                self,
+                limit=str(event["waits_for"]),
+                eligible_at=None if left_s is None else now + float(left_s),
+                position=event.get("queue_position"),
+            )
+        if event.get("fal_queue_position") is not None:
+            return replace(self, fal_position=int(event["fal_queue_position"]))
+        for verb in ("upload", "download"):
+            if verb in event:
+                return replace(self, transfer=_transfer(verb, event))
+        return replace(self, transfer=None) if "uploaded" in event else self
+
+    def line(self, now: float) -> str:
+        """Say it in one line.
+
+        >>> Waiting(phase="queued", limit="rate", eligible_at=9.5, position=2).line(now=5.0)
+        "waiting for the queue's rate, 4.5 s, place 2 in the queue"
+        >>> Waiting(phase="submitted", fal_position=0).line(now=0)
+        "in fal's queue, place 0"
+        """
+        if self.transfer is not None:
+            return f"{self.transfer.verb}ing {self.transfer.name}"
+        if self.phase == "queued" and (self.limit or self.position is not None):
+            return self._held(now)
+        text = PHASES.get(self.phase, "starting")
+        return text + (f", place {self.fal_position}" if self.fal_position is not None else "")
+
+    def _held(self, now: float) -> str:
+        text = f"waiting for {LIMITS.get(self.limit, self.limit)}" if self.limit else "waiting"
+        if self.eligible_at is not None:
+            text += f", {max(0.0, self.eligible_at - now):.1f} s"
+        if self.position is not None:
+            text += f", place {self.position} in the queue"
+        return text
+
+
+def _transfer(verb: str, event: Mapping[str, Any]) -> Transfer:
+    of_bytes = event.get("of")
+    return Transfer(
+        verb=verb,
+        name=str(event[verb]),
+        done_bytes=int(event.get("bytes") or 0),
+        of_bytes=None if of_bytes is None else int(of_bytes),
+    )
+
+
+def said_once(event: Mapping[str, Any]) -> str | None:
+    """Give the line for what happens once and is worth keeping; None for all else.
+
+    >>> said_once({"job_id": "j", "deduplicated": True})
+    'job j, attached to an equal call that is under way'
+    """
+    for name, form in _FORMS.items():
+        if event.get(name):
+            return visible(form.format(**event))
+    if "job_id" in event and "phase" not in event:
+        attached = ", attached to an equal call that is under way" * bool(event.get("deduplicated"))
+        return f"job {event['job_id']}{attached}"
+    return None
+
+
+def shown_bytes(count: int) -> str:
+    """Give a size for people.
+
+    >>> shown_bytes(3_250_000)
+    '3.1 MiB'
+    """
+    return f"{count / _MIB:.1f} MiB"

@@ -62,8 +62,8 @@ class JournalLedger:
         asked_at = time.monotonic()
         moved = {} if change.to == self.record.phase else stamp(change.to)
         fields = {**moved, **change.fields}
-        await self._surely(self._write, change, fields, outcome)
         await self._hold(change)
+        await self._surely(self._write, change, fields, outcome)
         if change.to == Phase.SUBMITTING and "submits" in fields:
             await self._check_awake(asked_at)
         known = {name: v for name, v in fields.items() if hasattr(self.record, name)}

@@ -17,7 +17,7 @@ from redis import Redis
 
 from falq import enqueue as door
 from falq import presence
-from falq.canonical import arguments_hash, fingerprint
+from falq.canonical import fingerprint
 from falq.errors import FalqError, MissingKeyError, RedisUnavailableError, UnreachableError
 from falq.files.spec import OutputSpec
 from falq.journal import Journal
@@ -79,7 +79,6 @@ class CallRequest:
             skill=self.skill,
             model_id=self.model_id,
             arguments=self.arguments,
-            arguments_hash=arguments_hash(self.arguments),
             options=self.options,
             mode="sync" if self.sync else "queue",
             priority=self.priority,

@@ -1,4 +1,4 @@
-"""A model's arguments as bytes on the wire and as a text to compare them by."""
+"""A model's arguments as bytes on the wire."""
 
 from __future__ import annotations
 
@@ -22,22 +22,3 @@ def encode_arguments(arguments: Any) -> bytes:
     except (ValueError, TypeError, RecursionError) as error:
         reason = f"arguments cannot be written as JSON: {type(error).__name__}"
         raise ArgumentsError(reason) from error
-
-
-def canonical(value: Any) -> str:
-    """Write JSON in one way, so that equal arguments are equal texts.
-
-    >>> canonical({"b": 1.0, "a": [True]}) == canonical({"a": [True], "b": 1})
-    True
-    """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from falq.canonical import canonical
 from falq.errors import FalqError
-from falq.fal.arguments import canonical
 from falq.fal.problems import ended_problem
 from falq.fal.reading import Reply, instant, integer, items, mapping, number, text_in
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from falq.errors import FalqError, NetworkError
-from falq.fal.problems import is_own_failure, paid_problem, retry_after, words
+from falq.fal.problems import error_types, paid_problem, retry_after, words
 from falq.fal.reading import Reply, integer, mapping
 from falq.fal.replies import Output, read_output, read_ref
 from falq.fal.urls import RequestRef
@@ -70,8 +70,8 @@ class Lost:
 
     Attributes:
         request_id: Known where fal's header told it before the answer was lost.
-        failed_at_fal: Fal itself says that this request failed (its own 5xx, not a
-            gateway's): it ended, without a charge, and only the cause is open.
+        failed_at_fal: Fal itself names why this request failed (its own 5xx, not a
+            gateway's): it ended, without a charge.
     """
 
     kind: LostKind
@@ -153,5 +153,5 @@ def _read_failure(model_id: str, reply: Reply, *, ran: bool) -> Busy | Refused |
     kind = _LOST_BY_STATUS.get(reply.status, server)
     if kind is None:
         return Refused(error)
-    failed = ran and reply.status >= 500 and is_own_failure(reply)
+    failed = ran and reply.status >= 500 and bool(error_types(reply))
     return Lost(kind, error if failed else _unsure(error), reply.request_id, failed)

@@ -115,7 +115,7 @@ def inside(directory: str, output_file: str, cwd: str | None = None) -> str:
     it stands; any other is taken from the directory. So both ``-o out -O cat.png`` and
     ``-o out -O out/cat.png`` mean ``out/cat.png``.
 
-    >>> inside("/work/out", "sub/cat.png"), inside("/work/out", "out/cat.png", "/work")
+    >>> inside("/home/u/out", "sub/cat.png"), inside("/home/u/out", "out/cat.png", "/home/u")
     ('sub/cat.png', 'cat.png')
 
     Args:

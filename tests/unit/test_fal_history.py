@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from falq.canonical import canonical
 from falq.errors import ContentPolicyError, ModelError
-from falq.fal.arguments import canonical
 from falq.fal.history import (
     HistoryItem,
     HistoryVerdict,

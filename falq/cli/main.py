@@ -88,18 +88,36 @@ def run(command: click.Command, args: Sequence[str], prog_name: str = "falq") ->
     """Run a command and give its exit code; no traceback of an expected error gets out."""
     try:
         outcome: Any = command.main(args=list(args), prog_name=prog_name, standalone_mode=False)
-    except FalqError as error:
-        return fail(error)
     except click.exceptions.Exit as end:
         return int(end.exit_code)
-    except click.ClickException as error:
-        return fail(_from_click(error))
     except click.Abort:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        return fail(_known(error))
     return outcome if isinstance(outcome, int) else 0
+
+
+def _known(error: Exception) -> FalqError:
+    """Give the error that a user sees; anything unforeseen is a bug of ours, and said so."""
+    if isinstance(error, FalqError):
+        return error
+    if isinstance(error, click.ClickException):
+        return _from_click(error)
+    if os.environ.get("FALQ_DEBUG"):
+        raise error
+    return _bug(error)
+
+
+def _bug(error: Exception) -> FalqError:
+    from falq.logs import redact
+
+    return FalqError(
+        f"falq itself failed: {type(error).__name__}: {redact(str(error))[:200]}",
+        "this is a bug; FALQ_DEBUG=1 shows where it happened",
+    )
 
 
 def _from_click(error: click.ClickException) -> UsageError:

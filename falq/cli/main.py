@@ -95,7 +95,7 @@ def run(command: click.Command, args: Sequence[str], prog_name: str = "falq") ->
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # no traceback reaches a user
         return fail(_known(error))
     return outcome if isinstance(outcome, int) else 0
 

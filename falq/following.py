@@ -16,20 +16,25 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from falq.errors import AccountError, FalqError, NetworkError, ResultEndpointError
+from falq.errors import AccountError, FalqError, ModelError, NetworkError, ResultEndpointError
 from falq.fal.client import FalClient
-from falq.fal.history import HistoryItem, HistoryVerdict, history_problem, history_verdict
 from falq.fal.replies import CancelOutcome, FalStatus, LogLine, Output
 from falq.fal.signals import EndpointRefusedError, RequestNotFoundError, StillRunningError
 from falq.fal.urls import RequestRef
 from falq.ledger import Ledger
 from falq.planner import MAX_REFUSED_LOOKS, Change, cancelled, out_of_time
 from falq.polling import backoff_s, poll_wait_s
+from falq.recovering import HistoryReader, output_of, still_runs
 
 #: How long a request that fal was asked to cancel is still followed, seconds.
 CANCEL_PATIENCE_S = 30.0
 #: The stream says nothing for so long: go on by polling, seconds.
 STREAM_IDLE_S = 30.0
+#: Looks at a result that fails without naming a cause: a gateway's hiccup passes.
+MAX_VAGUE_FAILURES = 3
+
+#: A read that says nothing about how the request stands.
+_NO_ANSWER = (NetworkError, AccountError, ModelError, EndpointRefusedError, RequestNotFoundError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,7 @@ class Follower:
     logs: dict[tuple[str | None, str], LogLine] = field(default_factory=dict)
     polls: int = 0
     refusals: int = 0
+    vague: int = 0
     failures: int = 0
     cancel_at: float | None = None
     position: int | None = None
@@ -117,17 +123,21 @@ class Follower:
         ]
 
     async def _statuses(self) -> AsyncGenerator[FalStatus | None, None]:
-        """Give each status; None where only the result endpoint can tell."""
-        if self.rules.streams:
+        """Give each status; None where only the result endpoint can tell.
+
+        A request is looked at once however late it is: it may have ended long ago.
+        """
+        if self.rules.streams and self._lateness() is None:
             try:
                 async with aclosing(self._streamed()) as streamed:
                     async for status in streamed:
                         yield status
-            except (NetworkError, EndpointRefusedError, RequestNotFoundError, AccountError):
+            except _NO_ANSWER:
                 self.failures = 0
         while True:
-            await self._check_time()
+            await self._heed_cancel()
             yield await self._poll()
+            self._check_time()
             await self._rest(self._wait_s())
 
     async def _streamed(self) -> AsyncGenerator[FalStatus, None]:
@@ -135,7 +145,8 @@ class Follower:
         coming: asyncio.Future[FalStatus] | None = None
         try:
             while True:
-                await self._check_time()
+                await self._heed_cancel()
+                self._check_time()
                 coming = coming or asyncio.ensure_future(anext(stream))
                 await self._first_of(coming)
                 if coming.done():
@@ -164,10 +175,12 @@ class Follower:
             status = await self.client.status(self.ref, logs=True)
         except (EndpointRefusedError, RequestNotFoundError):
             return None
-        except (NetworkError, AccountError) as error:
+        except _NO_ANSWER as error:
             self.failures += 1
             await self.ledger.note({"warning": f"status: {error.message}; trying again"})
-            return FalStatus(status="IN_PROGRESS")
+            queued = self.ledger.record.phase == "submitted"
+            word = "IN_QUEUE" if queued else "IN_PROGRESS"
+            return FalStatus(status=word, queue_position=self.position)
         self.failures = 0
         return status
 
@@ -192,12 +205,17 @@ class Follower:
         except TimeoutError:
             return
 
-    async def _check_time(self) -> None:
+    async def _heed_cancel(self) -> None:
         if self.ledger.cancel_asked.is_set() and self.cancel_at is None:
             await self._cancel()
         if self.cancel_at is not None and time.time() - self.cancel_at > CANCEL_PATIENCE_S:
             raise cancelled(may_be_billed=True)
-        late = out_of_time(self.ledger.record, time.time(), self.polls, self.rules.max_polls)
+
+    def _lateness(self) -> FalqError | None:
+        return out_of_time(self.ledger.record, time.time(), self.polls, self.rules.max_polls)
+
+    def _check_time(self) -> None:
+        late = self._lateness()
         if late is not None:
             raise late
 
@@ -228,23 +246,34 @@ class Follower:
                 await self.ledger.note({"log": line.message, "at": line.timestamp})
 
     async def _try_result(self, status: FalStatus | None) -> Followed | None:
+        """Give the result; None where it has to be asked for once more."""
         try:
             return Followed(await self.client.result(self.ref))
         except StillRunningError:
             self.refusals = 0
-            return None
         except (EndpointRefusedError, RequestNotFoundError) as error:
             self.refusals += 1
-            if self.refusals < MAX_REFUSED_LOOKS:
-                await asyncio.sleep(backoff_s(self.refusals, 0.5, first_s=0.3))
-                return None
-            return await self._from_history(error)
+            if self.refusals >= MAX_REFUSED_LOOKS:
+                return await self._from_history(error)
+            return await self._once_more(status, self.refusals)
         except (NetworkError, AccountError) as error:
             self.failures += 1
             await self.ledger.note({"warning": f"result: {error.message}; trying again"})
-            return None
         except FalqError as error:
-            raise self._worded(error, status) from error
+            self.vague += 1
+            if not self._is_vague(error, status) or self.vague >= MAX_VAGUE_FAILURES:
+                raise self._worded(error, status) from error
+            return await self._once_more(status, self.vague)
+        return None
+
+    async def _once_more(self, status: FalStatus | None, attempt: int) -> Followed | None:
+        await asyncio.sleep(backoff_s(attempt, 0.5, first_s=0.3))
+        return await self._try_result(status)
+
+    def _is_vague(self, error: FalqError, status: FalStatus | None) -> bool:
+        """Tell whether a failure may be a gateway's: neither named nor told by the status."""
+        told = status is not None and status.error is not None
+        return type(error) is ModelError and not told and not isinstance(error.detail, list)
 
     def _worded(self, error: FalqError, status: FalStatus | None) -> FalqError:
         if self.cancel_at is not None:
@@ -255,41 +284,29 @@ class Follower:
             error.detail = {"error_type": status.error_type}
         return error
 
-    async def _item(self) -> HistoryItem | None:
-        record = self.ledger.record
-        items = await self.client.requests_by_endpoint(
-            record.model_id, start_at=None, request_id=record.request_id
-        )
-        return next((item for item in items if item.request_id == record.request_id), None)
-
     async def _from_history(self, cause: FalqError) -> Followed:
         """Take the result from fal's history, because the result endpoint refuses it."""
-        try:
-            item = await self._item()
-        except FalqError as error:
-            await self.ledger.note({"warning": f"history: {error.message}"})
-            item = None
-        if item is not None and history_verdict(item) is HistoryVerdict.FAILED:
-            raise history_problem(item)
-        if item is not None and item.has_output:
-            return Followed(Output(output=item.output, request_id=item.request_id), recovered=True)
-        raise ResultEndpointError(
-            f"fal took the request but does not hand out its result: {cause.message}",
-            "look it up at https://fal.ai/dashboard/requests; it is not sent again",
-            detail=item.to_platform_request() if item is not None else None,
-        )
+        reader = HistoryReader(self.client, self.ledger)
+        while still_runs(item := await reader.patient_item()) and self._lateness() is None:
+            await self._heed_cancel()
+            await self._rest(self._wait_s())
+        return Followed(output_of(item, cause), recovered=True)
 
     async def _history_until_result(self) -> Followed:
         """Wait in fal's history for the end of a sync run whose connection was lost."""
+        reader = HistoryReader(self.client, self.ledger)
         while True:
-            await self._check_time()
+            await self._heed_cancel()
             self.polls += 1
             try:
-                item = await self._item()
-            except (NetworkError, AccountError) as error:
+                item = await reader.item()
+                self.failures = 0
+            except _NO_ANSWER as error:
                 self.failures += 1
                 await self.ledger.note({"warning": f"history: {error.message}; trying again"})
                 item = None
-            if item is not None and history_verdict(item) is not HistoryVerdict.RUNNING:
-                return await self._from_history(ResultEndpointError("the run's reply was lost"))
+            if item is not None and not still_runs(item):
+                lost = ResultEndpointError("the run's reply was lost")
+                return Followed(output_of(item, lost), recovered=True)
+            self._check_time()
             await self._rest(self._wait_s())

@@ -7,6 +7,7 @@ direct call, whose record lives as long as its process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -55,6 +56,13 @@ class Ledger(Protocol):
         """Give those of the requests that belong to other jobs."""
         ...
 
+    async def awaited_alike(self) -> int:
+        """Count the other jobs with equal arguments whose reply may still come.
+
+        Each of them owns one request of fal's history that it has not claimed yet.
+        """
+        ...
+
 
 class MemoryLedger:
     """A record in memory, for a call that goes to fal directly.
@@ -76,13 +84,21 @@ class MemoryLedger:
         fields = {k: v for k, v in change.fields.items() if hasattr(self.record, k)}
         if outcome is not None:
             fields |= {"outcome": dict(outcome), "finished_at": time.time()}
+        if change.error is not None:
+            fields |= {"error": change.error.to_dict()}
         moved = {} if change.to == self.record.phase else stamp(change.to)
         self.record = dataclasses.replace(self.record, phase=change.to, **(moved | fields))
         await self.note({"phase": change.to})
         if change.hold_s is not None and outcome is None:
-            await self.note({"held_by": change.hold_reason, "held_s": change.hold_s})
-            await asyncio.sleep(change.hold_s)
+            await self._sit_out(change.hold_s, change.hold_reason)
         return True
+
+    async def _sit_out(self, hold_s: float, reason: str) -> None:
+        """Wait where a queued job would be held; a cancel ends the wait."""
+        await self.note({"warning": f"{reason}; next attempt in {hold_s:.1f} s"})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(hold_s):
+                await self.cancel_asked.wait()
 
     async def note(self, event: Mapping[str, Any]) -> None:
         """Tell the caller, who is this process."""
@@ -96,6 +112,10 @@ class MemoryLedger:
     async def owned_by_others(self, request_ids: Collection[str]) -> set[str]:  # noqa: ARG002
         """Give none: nobody else is here."""
         return set()
+
+    async def awaited_alike(self) -> int:
+        """Count none: nobody else is here."""
+        return 0
 
 
 def stamp(phase: str) -> dict[str, float]:

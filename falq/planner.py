@@ -47,6 +47,8 @@ MAX_UNSENT = 5
 LOOK_UP_PARTS = (0.0, 0.02, 0.05, 0.1, 0.17, 0.27, 0.4, 0.57, 0.77, 1.0)
 #: Looks at a result endpoint that refuses (405, 404) before the history has to serve.
 MAX_REFUSED_LOOKS = 4
+#: The loss of a request that somebody asks for by hand: found or not, it is never sent again.
+ASKED = "asked"
 #: How long a key that fal refused keeps its account from sending more, seconds.
 ACCOUNT_HOLD_S = 15.0
 
@@ -102,8 +104,13 @@ def next_step(view: JobRecord) -> Step:
 def intent(view: JobRecord, now: float) -> Change:
     """Give the change that must be durable before the first byte of a POST."""
     first = now if view.first_submit_at is None else view.first_submit_at
-    fields = {"submits": view.submits + 1, "submitting_at": now, "first_submit_at": first}
-    return Change(to="submitting", fields=fields | {"loss": None, "lost_at": None})
+    fields: dict[str, Any] = {
+        "submits": view.submits + 1,
+        "submitting_at": now,
+        "first_submit_at": first,
+    }
+    fields |= {"loss": None, "lost_at": None, "loss_message": None, "request_id": None}
+    return Change(to="submitting", fields=fields)
 
 
 def after_not_sent(view: JobRecord, error: FalqError, wait_s: float) -> Change:
@@ -200,13 +207,16 @@ def after_not_found(
         resubmit: The setting ``on_unknown_submit: resubmit``.
         wait_s: Backoff before one more submit.
     """
+    if view.loss == ASKED:
+        return Change(to="unknown", fields={}, error=_unknown(view))
     if looked and view.loss == "method_not_allowed":
         if view.fallback or view.mode == "sync":
             return Change(to="failed", fields={}, error=_refused_method(view))
         return Change(to="queued", fields={"fallback": True})
-    if looked and (resubmit or view.loss == "server_error") and view.request_id is None:
+    if looked and (resubmit or view.loss == "server_error"):
         if view.submits < MAX_SUBMITS:
-            return Change(to="queued", fields={}, hold_s=wait_s, hold_reason="fal answered 5xx")
+            fields = {"request_id": None}
+            return Change(to="queued", fields=fields, hold_s=wait_s, hold_reason="fal answered 5xx")
         return Change(to="failed", fields={}, error=_gave_up(view))
     return Change(to="unknown", fields={}, error=_unknown(view))
 
@@ -238,7 +248,7 @@ def _said(view: JobRecord) -> str:
 
 def out_of_time(view: JobRecord, now: float, polls: int, max_polls: int | None) -> FalqError | None:
     """Give the timeout error of a job that fal still runs, or None while it has time."""
-    started_at = view.submitting_at if view.submitting_at is not None else now
+    started_at = max(view.submitting_at or now, view.resumed_at or 0.0)
     late = now - started_at > view.job_timeout_s
     worn = max_polls is not None and polls >= max_polls
     if not late and not worn:

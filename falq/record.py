@@ -23,6 +23,7 @@ class JobRecord:
     JSON, kept from the moment it is known so that a failed download can be repeated;
     ``outcome`` is the object that the caller gets (design 1.4), ``error`` its error part.
     ``token`` fences late workers off; ``deaths`` counts holders lost since the last progress.
+    ``resumed_at`` is when somebody asked for it once more; its time starts again then.
     ``loss`` names how the reply to the last POST was lost, ``submits`` counts POSTs that may
     have reached fal, ``attempts`` those that surely did not.
     """
@@ -48,6 +49,7 @@ class JobRecord:
     cancel_url: str | None = None
     first_submit_at: float | None = None
     submitting_at: float | None = None
+    resumed_at: float | None = None
     loss: str | None = None
     lost_at: float | None = None
     loss_message: str | None = None

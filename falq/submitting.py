@@ -15,7 +15,7 @@ from typing import Any
 from falq import planner
 from falq.errors import FalqError
 from falq.fal.client import FalClient
-from falq.fal.history import HistoryItem, candidates
+from falq.fal.history import CLOCK_SLACK_S, candidates
 from falq.fal.outcomes import Accepted, Busy, Lost, NotSent, Ran, Refused
 from falq.fal.replies import Output
 from falq.fal.urls import RequestRef
@@ -52,7 +52,7 @@ class Submitter:
     async def send(self, *, sync: bool) -> Change:
         """Write the intent, send the POST once, and give the change that follows."""
         await self.ledger.apply(planner.intent(self.ledger.record, time.time()))
-        return self._after(await self._post(sync=sync))
+        return await self._after(await self._post(sync=sync))
 
     async def _post(self, *, sync: bool) -> PostOutcome:
         record = self.ledger.record
@@ -63,12 +63,17 @@ class Submitter:
         deadline_s = min(SUBMIT_DEADLINE_S, record.job_timeout_s)
         return await self.client.submit(record.model_id, record.arguments, deadline_s=deadline_s)
 
-    def _after(self, outcome: PostOutcome) -> Change:
+    async def _after(self, outcome: PostOutcome) -> Change:
         now = time.time()
         match outcome:
             case Accepted(ref, position):
-                return accepted(ref, position)
+                if await self.ledger.claim(ref.request_id):
+                    return accepted(ref, position)
+                # An equal job took ours for its own: what it left in the history is ours.
+                return planner.after_lost("taken", now)
             case Ran(output):
+                if output.request_id is not None:
+                    await self.ledger.claim(output.request_id)
                 return ran(output)
             case Lost(kind, error, request_id, failed_at_fal):
                 if failed_at_fal:
@@ -122,24 +127,51 @@ class Submitter:
             wait_s=self._backoff_s(),
         )
 
-    async def _find(self) -> HistoryItem | None:
-        """Find and claim the request; claimed ones of other jobs are left to them."""
+    async def _find(self) -> str | None:
+        """Find and claim the request; those of other jobs are left to them.
+
+        A header may have told its id before the reply was lost; some gateways put an id of
+        their own there, so what that id does not find is searched for by its arguments.
+        """
         record = self.ledger.record
+        if record.request_id is not None and await self._is_known(record.request_id):
+            return record.request_id
         intent_at = record.submitting_at or record.created_at
-        items = await self.client.requests_by_endpoint(record.model_id, start_at=intent_at - 60.0)
-        if record.request_id is not None:
-            return next((item for item in items if item.request_id == record.request_id), None)
+        items = await self.client.requests_by_endpoint(
+            record.model_id, start_at=intent_at - CLOCK_SLACK_S
+        )
+        if any(item.request_id == record.request_id for item in items):
+            return record.request_id
         found = candidates(
             items, model_id=record.model_id, arguments=record.arguments, intent_at=intent_at
         )
-        others = await self.ledger.owned_by_others([item.request_id for item in found])
-        for item in found:
-            if item.request_id not in others and await self.ledger.claim(item.request_id):
-                return item
+        return await self._claim_one([item.request_id for item in found])
+
+    async def _claim_one(self, request_ids: list[str]) -> str | None:
+        """Claim the nearest one that is free, leaving one for each job still being answered."""
+        others = await self.ledger.owned_by_others(request_ids)
+        free = [each for each in request_ids if each not in others]
+        if not free or len(free) <= await self.ledger.awaited_alike():
+            return None
+        for request_id in free:
+            if await self.ledger.claim(request_id):
+                return request_id
         return None
 
-    def _found(self, item: HistoryItem) -> Change:
-        fields: dict[str, Any] = {"request_id": item.request_id, "recovered": True}
+    async def _is_known(self, request_id: str) -> bool:
+        """Tell whether fal's queue knows an id; a run of the sync API never shows there."""
+        record = self.ledger.record
+        if record.mode == "sync" or record.fallback:
+            return False
+        ref = RequestRef(model_id=record.model_id, request_id=request_id)
+        try:
+            await self.client.status(ref)
+        except FalqError:
+            return False
+        return await self.ledger.claim(request_id)
+
+    def _found(self, request_id: str) -> Change:
+        fields: dict[str, Any] = {"request_id": request_id, "recovered": True}
         return Change(to="submitted", fields=fields | {"loss": None, "lost_at": None})
 
 

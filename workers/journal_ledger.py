@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from redis import Redis
 from redis.exceptions import RedisError
 
 from falq.admission import Admission
@@ -22,6 +23,7 @@ from falq.phases import TERMINAL, Phase
 from falq.planner import Change
 from falq.polling import backoff_s
 from falq.record import JobRecord
+from workers.rivals import awaited_alike
 from workers.threads import Threads
 
 _P = ParamSpec("_P")
@@ -39,10 +41,16 @@ class JournalLedger:
         admission: Keeps scopes closed after a 429.
         record: As it was read after the grant.
         threads: Where blocking calls run.
+        redis: Where equal jobs are looked for.
     """
 
     def __init__(
-        self, journal: Journal, admission: Admission, record: JobRecord, threads: Threads
+        self,
+        journal: Journal,
+        admission: Admission,
+        record: JobRecord,
+        threads: Threads,
+        redis: Redis,
     ) -> None:
         self.record = record
         self.cancel_asked = asyncio.Event()
@@ -51,6 +59,7 @@ class JournalLedger:
         self._journal = journal
         self._admission = admission
         self._threads = threads
+        self._redis = redis
 
     def ask_cancel(self) -> None:
         """Somebody wants the job cancelled."""
@@ -66,6 +75,8 @@ class JournalLedger:
         await self._surely(self._write, change, fields, outcome)
         if change.to == Phase.SUBMITTING and "submits" in fields:
             await self._check_awake(asked_at)
+        if change.error is not None:
+            fields["error"] = change.error.to_dict()
         known = {name: v for name, v in fields.items() if hasattr(self.record, name)}
         self.record = dataclasses.replace(self.record, phase=change.to, **known)
         if outcome is not None:
@@ -130,3 +141,7 @@ class JournalLedger:
             return set()
         owned = await self._surely(self._journal.owners, list(request_ids))
         return {each for each, owner in owned.items() if owner != self.record.job_id}
+
+    async def awaited_alike(self) -> int:
+        """Count other jobs with equal arguments whose reply may still come."""
+        return await self._surely(awaited_alike, self._redis, self.record)

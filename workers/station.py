@@ -53,7 +53,7 @@ class Station:
         record = await self.threads.run(self.journal.find, grant.job_id)
         if record is None or record.token != grant.token:
             return None
-        return JournalLedger(self.journal, self.admission, record, self.threads)
+        return JournalLedger(self.journal, self.admission, record, self.threads, self.redis)
 
     async def work(self, ledger: JournalLedger) -> JobRecord:
         """Do a job as far as it goes.

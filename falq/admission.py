@@ -8,15 +8,17 @@ start-time fair queueing between queues (``ARCHITECTURE.md``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 
 from falq import keys
-from falq.enqueue import limit_arguments
-from falq.limits import MICROSECONDS_PER_S, Limits
+from falq.errors import JobCancelledError
+from falq.limits import MICROSECONDS_PER_S, Limits, limit_arguments
+from falq.scopes import PAGE, Scopes, microseconds
 from falq.scripts import Argument, Scripts
 
 #: A holder that is silent for so long has lost its job, seconds.
@@ -57,24 +59,7 @@ class Admitted:
     waiting: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScopeState:
-    """How a scope stands; ``queue`` ``@`` is the account. Times in seconds."""
-
-    queue: str
-    waiting: int
-    running: int
-    wait_s: float | None
-    limit: str
-    paused: bool
-    hold_reason: str
-    max_concurrent: int | None
-    start_interval_s: float
-    rate_per_min: float | None
-    burst: int
-
-
-class Admission:
+class Admission(Scopes):
     """Admission to the queues of one account.
 
     Args:
@@ -92,13 +77,8 @@ class Admission:
         lease_s: float = LEASE_S,
         scripts: Scripts | None = None,
     ) -> None:
-        self._redis = redis
-        self._account = account
-        self._lease_us = _us(lease_s)
-        self._scripts = scripts or Scripts(redis)
-
-    def _run(self, script: str, *args: Argument) -> Any:
-        return self._scripts.run(script, [self._account, *args])
+        super().__init__(redis, account, scripts)
+        self._lease_us = microseconds(lease_s)
 
     def admit(
         self, worker: str, limit: int, *, queues: str | None = None, register: bool = True
@@ -117,8 +97,10 @@ class Admission:
         reply = self._run(
             "admit", worker, limit, self._lease_us, glob_to_lua(queues), int(register)
         )
-        wait_us, reason, waiting = reply[:3]
-        found = reply[3:]
+        wait_us, reason, waiting, dropped = reply[:4]
+        found = reply[4:]
+        if dropped:
+            self._end_dropped(dropped)
         grants = tuple(_grant(found[i : i + 4]) for i in range(0, len(found), 4))
         return Admitted(
             grants=grants,
@@ -126,6 +108,18 @@ class Admission:
             reason=reason.decode(),
             waiting=bool(waiting),
         )
+
+    def _end_dropped(self, dropped: Sequence[bytes]) -> None:
+        """End waiting jobs that a stock tool cancelled or deleted; they cost no permit."""
+        args: list[Argument] = []
+        for job_id, queue in zip(dropped[::2], dropped[1::2], strict=True):
+            error = JobCancelledError(
+                "cancelled by another tool before anything was sent",
+                "nothing is billed",
+                job_id=job_id.decode(),
+            )
+            args += [job_id, queue, json.dumps(error.to_dict())]
+        self._run("vanish", *args)
 
     def acquire(self, job_id: str, worker: str) -> Grant | float | None:
         """Admit a job that a stock RQ worker popped.
@@ -135,7 +129,8 @@ class Admission:
         """
         reply = self._run("acquire", worker, job_id, self._lease_us)
         if reply[0] == 1:
-            return Grant(job_id=job_id, queue=reply[2].decode(), token=reply[1], adopted=False)
+            _, token, queue, adopted = reply
+            return _grant((job_id.encode(), queue, token, adopted))
         if reply[0] == 2:
             return None
         return 1.0 if reply[1] < 0 else reply[1] / MICROSECONDS_PER_S
@@ -151,7 +146,7 @@ class Admission:
 
     def reap(self) -> list[tuple[str, str]]:
         """See to jobs whose holder is gone; give them with the phase they were in."""
-        found = self._run("reap", self._lease_us, _us(HOLD_S), MAX_DEATHS)
+        found = self._run("reap", self._lease_us, microseconds(HOLD_S), MAX_DEATHS)
         texts = [each.decode() for each in found]
         return list(zip(texts[::2], texts[1::2], strict=True))
 
@@ -161,44 +156,24 @@ class Admission:
         Returns:
             How many wait now, and the ended jobs (with their phase) that a tool put back.
         """
-        taken, *asked = self._run("take_in", *limit_arguments(defaults), SWEEP_IDS)
-        texts = [each.decode() for each in asked]
-        return int(taken), list(zip(texts[::2], texts[1::2], strict=True))
+        taken = 0
+        asked: list[tuple[str, str]] = []
+        for lists in self._rq_lists():
+            found, *ended = self._run("take_in", *limit_arguments(defaults), SWEEP_IDS, *lists)
+            texts = [each.decode() for each in ended]
+            asked.extend(zip(texts[::2], texts[1::2], strict=True))
+            taken += found
+        return taken, asked
 
-    def configure(self, queue: str, limits: Limits) -> None:
-        """Put limits in force for a queue, for all workers at once; spent permits carry over."""
-        self._run("configure", queue, "limits", *limit_arguments(limits))
-
-    def configure_account(self, max_concurrent: int | None) -> None:
-        """Cap the jobs of all queues together; None lifts the cap."""
-        cap = "" if max_concurrent is None else max_concurrent
-        self._run("configure", keys.ACCOUNT_SCOPE, "limits", cap, 0, 0, 1, f"account:{cap}")
-
-    def pause(self, queue: str) -> None:
-        """Start no more jobs of a queue; those that run go on."""
-        self._run("configure", queue, "pause")
-
-    def resume(self, queue: str) -> None:
-        """Start jobs of a queue again."""
-        self._run("configure", queue, "resume")
-
-    def hold(self, scope: str, for_s: float, reason: str) -> None:
-        """Start nothing in a scope for some seconds; a longer hold stays."""
-        self._run("configure", scope, "hold", _us(for_s), reason)
-
-    def queues(self) -> list[str]:
-        """Name the queues that ever had a job of the account."""
-        found: Any = self._redis.smembers(keys.of_account(self._account, "queues"))
-        return sorted(name.decode() for name in found)
-
-    def snapshot(self, queues: Sequence[str] | None = None) -> list[ScopeState]:
-        """Say how the account and its queues stand; changes nothing. The account is first."""
-        names = self.queues() if queues is None else queues
-        return [_state(row) for row in self._run("explain", *names)]
-
-
-def _us(seconds: float) -> int:
-    return round(seconds * MICROSECONDS_PER_S)
+    def _rq_lists(self) -> Iterator[list[bytes]]:
+        """Give RQ's lists in pages, at least one page; a script must not keep Redis long."""
+        cursor = 0
+        while True:
+            reply: Any = self._redis.sscan(keys.RQ_QUEUES, cursor, count=PAGE)
+            cursor, lists = reply
+            yield lists
+            if cursor == 0:
+                return
 
 
 def _pairs(held: Mapping[str, int]) -> list[Argument]:
@@ -208,24 +183,6 @@ def _pairs(held: Mapping[str, int]) -> list[Argument]:
 def _grant(row: Sequence[Any]) -> Grant:
     job_id, queue, token, adopted = row
     return Grant(job_id=job_id.decode(), queue=queue.decode(), token=token, adopted=bool(adopted))
-
-
-def _state(row: Sequence[Any]) -> ScopeState:
-    name, waiting, running, wait_us, limit, paused, held, most, interval, emission, burst = row
-    emission_us = float(emission)
-    return ScopeState(
-        queue=name.decode(),
-        waiting=waiting,
-        running=running,
-        wait_s=None if wait_us < 0 else wait_us / MICROSECONDS_PER_S,
-        limit=limit.decode(),
-        paused=paused == b"1",
-        hold_reason=held.decode(),
-        max_concurrent=int(most) if most else None,
-        start_interval_s=float(interval) / MICROSECONDS_PER_S,
-        rate_per_min=60 * MICROSECONDS_PER_S / emission_us if emission_us else None,
-        burst=int(burst),
-    )
 
 
 def glob_to_lua(glob: str | None) -> str:

@@ -17,7 +17,7 @@ from redis import Redis
 from falq import __version__, keys
 from falq.canonical import arguments_hash
 from falq.errors import UsageError
-from falq.limits import Limits
+from falq.limits import Limits, limit_arguments
 from falq.phases import Phase
 from falq.record import write_fields
 from falq.scripts import Argument, Scripts
@@ -27,6 +27,8 @@ JOB_FUNCTION = "workers.job.run"
 LANES = {"high": 0, "normal": 1, "low": 2}
 #: RQ's own copy of a result lives this long, seconds.
 RESULT_TTL_S = 86_400
+#: Marks a caller that is subscribed to the job's channel: gone as soon as its connection is.
+LISTENS = "listens:"
 #: A caller is gone when it was silent so long, seconds.
 CALLER_S = 10
 
@@ -36,7 +38,8 @@ class NewJob:
     """A job to enqueue.
 
     ``account`` '' leaves it to the first worker that looks. ``attended`` says that somebody
-    waits for it from now on.
+    waits for it from now on, ``listens`` that the caller has subscribed to its channel
+    (``keys.caller``), so that its death shows at once.
     """
 
     job_id: str
@@ -55,6 +58,7 @@ class NewJob:
     fresh: bool = False
     account_max_concurrent: int | None = None
     attended: bool = False
+    listens: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,17 +97,13 @@ def _script_arguments(new: NewJob, hashed: str) -> list[Argument]:
     cap = "" if new.account_max_concurrent is None else new.account_max_concurrent
     return [
         new.account, new.job_id, new.queue, LANES[new.priority], new.idempotency_key or "",
-        new.fingerprint, int(new.fresh), int(new.attended), hashed, *limit_arguments(new.limits),
+        new.fingerprint, int(new.fresh), _presence(new), hashed, *limit_arguments(new.limits),
         cap, len(record) // 2, *record, *_rq_fields(new),
     ]  # fmt: skip
 
 
-def limit_arguments(limits: Limits) -> list[Argument]:
-    """Give limits as scripts take them."""
-    return [
-        limits.max_concurrent, limits.interval_us, limits.emission_us, limits.burst,
-        limits.config_id,
-    ]  # fmt: skip
+def _presence(new: NewJob) -> int:
+    return 0 if not new.attended else 2 if new.listens else 1
 
 
 def _record_fields(new: NewJob, hashed: str) -> list[Argument]:
@@ -142,9 +142,9 @@ def _rq_fields(new: NewJob) -> list[Argument]:
     return [part for pair in fields.items() for part in pair]
 
 
-def touch_caller(redis: Redis, job_id: str) -> None:
+def touch_caller(redis: Redis, job_id: str, *, listens: bool = False) -> None:
     """Say that somebody still waits for a job."""
-    redis.set(keys.caller(job_id), "1", ex=CALLER_S)
+    redis.set(keys.caller(job_id), LISTENS if listens else "1", ex=CALLER_S)
 
 
 def leave_caller(redis: Redis, job_id: str) -> None:

@@ -94,7 +94,7 @@ class Journal:
             "advance",
             [
                 self._account, job_id, token, to.value, _phases(allowed_from(to)),
-                round(HOLD_S * MICROSECONDS_PER_S), _json(event), _json(outcome),
+                round(HOLD_S * MICROSECONDS_PER_S), _json(event), _json(outcome), OWNER_S,
                 *_fields(fields),
             ],
         )  # fmt: skip

@@ -6,7 +6,8 @@ account share its hash tag. A job's own keys are found by its id alone.
 ==========================  ======  ================================================  =========================
 key                         type    holds                                             lives / written by
 ==========================  ======  ================================================  =========================
-falq:job:<job_id>           hash    the record (``falq.record``) + score, late_token  7 days past its end; all
+falq:job:<job_id>           hash    the record (``falq.record``) + score, late_token,  7 days past its end; all
+                                    left_token
 falq:events:<job_id>        stream  ``e``: JSON of an event, newest 500               as the record; workers
 falq:caller:<job_id>        string  somebody waits for the job                        10 s; callers
 falq:owner:<request_id>     string  the job that claimed a request of fal's history   30 days; workers
@@ -19,18 +20,20 @@ falq:intake                 list    job_ids without an account                  
 falq:worker:<name>          hash    account, host, version, queues, concurrency       12 s; workers
 falq:alive:<a>              string  a worker that serves the account                  12 s; workers
 falq:counters               hash    counts and sums for metrics                       for ever; scripts
-falq:{a}:clock              hash    wall, now, virtual, seq, token, timer,            for ever; every script
-                                    timer_worker
 falq:{a}:queues             set     queues that had a job                             for ever; enqueue
-falq:{a}:scope:<scope>      hash    limits in force and their state; ``@`` is the     for ever; configure, admit
-                                    account
+falq:{a}:scope:<queue>      hash    limits in force (max_concurrent, interval_us,       for ever; enqueue,
+                                    emission_us, burst, config_id, paused, hold_until,  configure, admit
+                                    hold_reason) and their state (tat, last, vt)
+falq:{a}:scope:@            hash    the same for the account, and its logical clock:  for ever; every script
+                                    wall, now, virtual, seq, token, timer,
+                                    timer_worker
 falq:{a}:waiting:<queue>    zset    job_ids by lane and place                         enqueue, admit
 falq:{a}:ready              zset    queues with work by virtual time                  enqueue, admit
 falq:{a}:parked             zset    queues with work by the time they may start       admit
 falq:{a}:leases:<scope>     zset    job_ids by expiry of their lease                  admit, renew, reap
 falq:{a}:adopt              list    jobs whose holder is gone                         reap, admit
-falq:{a}:waiters            zset    idle workers by the time they fell asleep         admit
-falq:{a}:patterns           hash    Lua pattern of the queues that a worker serves    admit
+falq:{a}:waiters            zset    ``<worker> <Lua pattern of its queues>`` of idle  admit
+                                    workers by the time they fell asleep
 falq:{a}:told:<queue>       stream  what a queue waits for, newest 100                admit
 falq:{a}:wake:<worker>      channel ``look`` or ``cancel:<job_id>``
 falq:wake                   channel a job without account came in
@@ -99,7 +102,7 @@ def alive(account: str) -> str:
 
 
 def of_account(account: str, name: str) -> str:
-    """Key of an account: clock, queues, ready, parked, adopt, waiters or patterns."""
+    """Key of an account: queues, ready, parked, adopt or waiters."""
     return f"falq:{{{account}}}:{name}"
 
 

@@ -72,6 +72,18 @@ class Limits:
         return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
 
 
+def limit_arguments(limits: Limits) -> list[int | str]:
+    """Give limits as scripts take them; an equal last value means equal limits.
+
+    >>> limit_arguments(Limits())[:4]
+    [2, 1000000, 6000000, 5]
+    """
+    return [
+        limits.max_concurrent, limits.interval_us, limits.emission_us, limits.burst,
+        limits.config_id,
+    ]  # fmt: skip
+
+
 def _check_whole(name: str, value: object, *, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 1_000_000:
         raise ConfigurationError(

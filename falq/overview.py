@@ -15,7 +15,7 @@ from typing import Any
 from redis import Redis
 
 from falq import __version__, keys, presence
-from falq.admission import Admission, ScopeState
+from falq.admission import Admission
 from falq.background import find_instance
 from falq.embedded import ServerState, find_server
 from falq.journal import Journal
@@ -23,6 +23,7 @@ from falq.keys import ACCOUNT_SCOPE
 from falq.phases import ACTIVE, TERMINAL, Phase
 from falq.record import JobRecord
 from falq.redis_link import check_server, connect, redis_address, translate_redis_errors
+from falq.scopes import ScopeState
 from falq.settings import Settings
 
 #: Newest jobs among which recent results and failures are looked for.

@@ -15,6 +15,8 @@ from redis.exceptions import NoScriptError
 Argument = str | bytes | int | float
 #: Gives the text of one Lua file; tests replace one to inject a clock or a mutant.
 Source = Callable[[str], str]
+#: The line of a script's head that names the parts in front of it, in their order.
+NEEDS = "-- Needs "
 
 
 @cache
@@ -24,9 +26,11 @@ def packaged(name: str) -> str:
 
 
 def compose(name: str, source: Source = packaged) -> str:
-    """Put a script together: its own shebang, the clock, the shared part, itself."""
+    """Put a script together: its own shebang, the clock, the parts that it names, itself."""
     shebang, _, body = source(name).partition("\n")
-    return "\n".join((shebang, source("clock"), source("prelude"), body))
+    needs = next(line for line in body.splitlines() if line.startswith(NEEDS))
+    parts = ["clock", *needs.removeprefix(NEEDS).split()]
+    return "\n".join((shebang, *(source(part) for part in parts), body))
 
 
 class Scripts:

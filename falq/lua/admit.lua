@@ -1,188 +1,221 @@
 #!lua
 -- Give a worker jobs that may start now: pick the queue, check both scopes, pop, lease.
--- A job leaves its queue only if it may start; a refusal changes nothing but the clock and
--- which queues are parked.
--- ARGV     account, worker, limit, lease_us, pattern ('' serves all), register ('1': will sleep)
--- Touches  falq:{a}:* but patterns of others; falq:job:<id>; rq:job:<id>, rq:queue:<queue>
+-- A job leaves its queue only if it may start; a refusal changes nothing but the clock,
+-- which queues are parked, and who sleeps.
+-- Needs    account queues scopes
+-- ARGV     account, worker, limit (0: it takes no more), lease_us, pattern ('' serves all),
+--          register ('1': it sleeps after a refusal)
+-- Touches  falq:{a}:*; falq:job:<id>, falq:counters; rq:job:<id>, rq:queue:<queue>; channel
+--          falq:{a}:wake:<worker>
 -- Reply    {wait_us (-1: only a wake-up can change it), reason '<scope>:<limit>',
---           waiting (1: jobs wait), then job_id, queue, token, adopted (1|0) for each job}
-keep_time()
+--           waiting (1: jobs wait), {job_id, queue, ... of those that a tool dropped},
+--           then job_id, queue, token, adopted (1|0) for each job}
 local worker, limit, lease_us = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local pattern, register = ARGV[5], ARGV[6] == '1'
-local granted, reasons = {}, {}
-
-redis.call('ZREM', WAITERS, worker)
-if pattern ~= '' then redis.call('HSET', PATTERNS, worker, pattern) end
+local sleeper = worker .. ' ' .. pattern
+local account = read_scope('@')
+local token = tonumber(root[4]) or 0
+local gone = {}
+local granted, reply = 0, { 0, '', 0, gone }
+local work_left = false
+-- A queue whose waiting jobs are all in the hands of stock tools is looked at again, us.
+local ELSEWHERE = 2000000
+-- Parking is paid for once per queue and start, but one call must not keep Redis for long.
+local MAX_PARKED = 256
 
 local function serves(q) return pattern == '' or string.find(q, pattern) ~= nil end
 
 local function grant(id, q, adopted)
-  local token = redis.call('HINCRBY', CLOCK, 'token', 1)
-  redis.call('HSET', job_key(id), 'token', token, 'worker', worker)
-  lease(id, q, now + lease_us)
-  granted[#granted + 1] = { id, q, token, adopted }
+  token = token + 1
+  if adopted == 1 then
+    call('HSET', JOB .. id, 'token', whole(token), 'worker', worker)
+  else
+    call('HSET', JOB .. id, 'token', whole(token), 'worker', worker, 'started_at', wall_s())
+  end
+  local expiry = whole(now + lease_us)
+  call('ZADD', LEASES .. '@', expiry, id)
+  call('ZADD', LEASES .. q, expiry, id)
+  granted = granted + 1
+  reply[#reply + 1] = id
+  reply[#reply + 1] = q
+  reply[#reply + 1] = token
+  reply[#reply + 1] = adopted
+end
+
+local function adopt_one(id)
+  local j = call('HMGET', JOB .. id, 'phase', 'queue', 'token')
+  local active = j[1] == 'submitting' or j[1] == 'submitted' or j[1] == 'running'
+    or j[1] == 'downloading'
+  if not active or (j[3] and j[3] ~= '') then
+    call('LREM', ADOPT, 0, id)
+  elseif serves(j[2]) then
+    call('LREM', ADOPT, 0, id)
+    grant(id, j[2], 1)
+  end
 end
 
 local function adopt()
-  while #granted < limit do
-    local id = redis.call('LPOP', ADOPT)
-    if not id then return end
-    local j = redis.call('HMGET', job_key(id), 'phase', 'queue', 'token')
-    local active = j[1] == 'submitting' or j[1] == 'submitted' or j[1] == 'running'
-      or j[1] == 'downloading'
-    if active and (j[3] == '' or not j[3]) then grant(id, j[2], 1) end
+  for _, id in ipairs(call('LRANGE', ADOPT, 0, pattern == '' and 2 * limit or -1)) do
+    if granted == limit then return end
+    adopt_one(id)
   end
 end
 
--- A job that a stock tool took, cancelled or deleted costs no permit.
-local function vanish(id, q, status)
-  redis.call('ZREM', waiting_key(q), id)
-  redis.call('LREM', list_key(q), 0, id)
-  if status ~= 'started' and redis.call('HGET', job_key(id), 'phase') == 'queued' then
-    local error = '{"type":"JobCancelledError","message":"cancelled by another tool before ' ..
-      'anything was sent","hint":"nothing is billed","job_id":"' .. id ..
-      '","retryable":false,"may_be_billed":false}'
-    redis.call('HSET', job_key(id), 'error', error)
-    finish(id, q, 'cancelled', '{"status":"FAILED","error":' .. error .. '}')
-  end
-end
-
+-- The first job of a queue that no stock tool has cancelled, deleted or taken, and how many
+-- are known beside it. Such jobs cost no permit; vanish.lua ends the first two kinds.
 local function head(q)
+  local passed = 0
   while true do
-    local id = redis.call('ZRANGE', waiting_key(q), 0, 0)[1]
-    if not id then return nil end
-    local phase = redis.call('HGET', job_key(id), 'phase')
-    local status = redis.call('HGET', rq_key(id), 'status')
-    if phase == 'queued' and status == 'queued' then return id end
-    vanish(id, q, status)
+    local ids = call('ZRANGE', WAITING .. q, passed, passed + 1)
+    local id = ids[1]
+    if not id then return nil, passed end
+    local status = call('HGET', RQ_JOB .. id, 'status')
+    local phase = call('HGET', JOB .. id, 'phase')
+    if phase ~= 'queued' or not status or status == 'canceled' or status == 'stopped' then
+      gone[#gone + 1] = id
+      gone[#gone + 1] = q
+    elseif status ~= 'started' then
+      return id, passed + (ids[2] and 1 or 0)
+    end
+    passed = passed + 1
   end
 end
 
 local function park(q, wait, why)
-  redis.call('ZREM', READY, q)
-  redis.call('ZADD', PARKED, wait >= INF and '+inf' or whole(now + wait), q)
-  local key = P .. 'told:' .. q
-  redis.call('XADD', key, 'MAXLEN', '~', 100, '*', 'limit', why,
+  call('ZREM', READY, q)
+  call('ZADD', PARKED, wait >= INF and '+inf' or whole(now + wait), q)
+  local told = P .. 'told:' .. q
+  call('XADD', told, 'MAXLEN', '~', 100, '*', 'limit', why,
     'wait_us', wait >= INF and '-1' or whole(wait))
-  redis.call('EXPIRE', key, KEEP_S)
+  call('EXPIRE', told, KEEP_S)
   count('waits:' .. why)
 end
 
--- The queue with the lowest virtual time whose own limits allow a start.
+-- Look at a ready queue: its first job if its own limits allow a start; else it is parked.
+local function look(q)
+  local s = read_scope(q)
+  local wait, why = judge(s)
+  if wait > 0 then
+    park(q, wait, why)
+    return nil
+  end
+  local id, others = head(q)
+  if id then return id, s, others end
+  if others > 0 then park(q, ELSEWHERE, 'elsewhere') else delist(q) end
+end
+
+-- The queue with the lowest virtual time that may start a job by its own limits.
 local function candidate()
-  local skipped = 0
-  while true do
-    local q = redis.call('ZRANGE', READY, skipped, skipped)[1]
+  local skipped, parked = 0, 0
+  while parked < MAX_PARKED do
+    local q = call('ZRANGE', READY, skipped, skipped)[1]
     if not q then return nil end
-    if not serves(q) then
-      skipped = skipped + 1
+    if serves(q) then
+      local id, s, others = look(q)
+      if id then return q, id, s, others end
+      parked = parked + 1
     else
-      local id = head(q)
-      if not id then
-        delist(q)
-        redis.call('ZREM', READY, q)
-      else
-        local wait, why, state = look(q)
-        if wait == 0 then return q, id, state end
-        park(q, wait, why)
-        reasons[q] = why
-      end
+      skipped = skipped + 1
     end
   end
+  return nil, true
 end
 
-local function start(q, id, state, account)
-  spend('@', account)
-  spend(q, state)
-  local v = math.max(state.vt, virtual)
-  virtual = v
-  redis.call('HSET', CLOCK, 'virtual', string.format('%.6f', v))
-  redis.call('HSET', scope_key(q), 'vt', string.format('%.6f', v + 1))
-  redis.call('ZREM', waiting_key(q), id)
-  redis.call('LREM', list_key(q), 1, id)
-  redis.call('ZADD', READY, 'XX', string.format('%.6f', v + 1), q)
-  delist(q)
-  redis.call('HSET', job_key(id), 'started_at', wall_s())
-  grant(id, q, 0)
-  count('admitted')
-end
-
-local function due()
-  for _, q in ipairs(redis.call('ZRANGEBYSCORE', PARKED, '-inf', whole(now), 'LIMIT', 0, 256)) do
-    unpark(q)
+local function start(q, id, s, others)
+  spend_both(s, account)
+  call('ZREM', WAITING .. q, id)
+  call('LREM', RQ_QUEUE .. q, 1, id)
+  if others > 0 then
+    call('ZADD', READY, string.format('%.6f', s.vt), q)
+    work_left = true
+  else
+    call('ZREM', READY, q)
   end
+  grant(id, q, 0)
 end
 
--- The earliest parked queue that this worker serves.
+local function unpark_due()
+  local due = call('ZRANGEBYSCORE', PARKED, '-inf', whole(now), 'LIMIT', 0, MAX_PARKED)
+  for _, q in ipairs(due) do unpark(q) end
+end
+
+-- The parked queue of this worker that may start earliest, and when.
 local function earliest()
-  local page = 0
+  local from = 0
   while true do
-    local found = redis.call('ZRANGE', PARKED, page, page + 31, 'WITHSCORES')
+    local found = call('ZRANGE', PARKED, from, from + 31, 'WITHSCORES')
     if #found == 0 then return nil end
     for i = 1, #found, 2 do
       if serves(found[i]) then return found[i], found[i + 1] end
     end
-    page = page + 32
+    from = from + 32
   end
 end
 
-local function refusal(blocked_by_account)
-  local account_wait, account_why = look('@')
-  if blocked_by_account then return account_wait, '@:' .. account_why end
+local function refusal(candidate_waits)
+  local account_wait, account_why = judge(account)
+  if candidate_waits then return account_wait, '@:' .. account_why, 1 end
   local q, at = earliest()
-  if not q then return INF, '' end
-  local why = reasons[q] or select(2, look(q))
-  local wait = at == 'inf' and INF or tonumber(at) - now
-  if wait < INF and account_wait > wait then return account_wait, '@:' .. account_why end
-  return wait, q .. ':' .. why
+  if not q then return INF, '', 0 end
+  if at == 'inf' then return INF, q .. ':' .. select(2, judge(read_scope(q))), 1 end
+  local wait, why = tonumber(at) - now, select(2, judge(read_scope(q)))
+  if account_wait > wait then return account_wait, '@:' .. account_why, 1 end
+  return wait, q .. ':' .. (why ~= '' and why or 'elsewhere'), 1
 end
 
-local function forget_timer()
-  redis.call('HDEL', CLOCK, 'timer', 'timer_worker')
+-- Only one sleeper that serves all queues holds the timer; the others sleep until woken.
+local function sleep(wait)
+  call('ZADD', WAITERS, whole(now), sleeper)
+  local timer = tonumber(root[5])
+  if pattern ~= '' then return wait end
+  if wait >= INF then
+    if root[6] == worker then call('HDEL', ROOT, 'timer', 'timer_worker') end
+  elseif timer and timer > now and timer <= now + wait and root[6] ~= worker then
+    return INF
+  else
+    call('HSET', ROOT, 'timer', whole(now + wait), 'timer_worker', worker)
+  end
+  return wait
 end
 
-adopt()
-due()
-local blocked = false
-while #granted < limit do
-  local q, id, state = candidate()
-  if not q then break end
-  local account_wait, _, account = look('@')
-  if account_wait > 0 then
-    blocked = true
+-- The worker is full, or ends: somebody else looks at what is left.
+local function pass_on()
+  if root[6] == worker then call('HDEL', ROOT, 'timer', 'timer_worker') end
+  local left = work_left or call('ZCARD', READY) > 0 or call('ZCARD', PARKED) > 0
+    or call('LLEN', ADOPT) > 0
+  if left then wake(nil) end
+  return left and 1 or 0
+end
+
+call('ZREM', WAITERS, sleeper)
+if limit > 0 then
+  adopt()
+  unpark_due()
+end
+local candidate_waits, more = false, false
+while granted < limit do
+  local q, id, s, others = candidate()
+  if not q then
+    more = id == true
     break
   end
-  start(q, id, state, account)
-end
-
-local work = redis.call('ZCARD', READY) + redis.call('ZCARD', PARKED)
-local reply = { 0, '', work > 0 and 1 or 0 }
-if #granted > 0 then
-  if clock[5] == worker then forget_timer() end
-  -- The worker may be full by now: somebody else looks at what is left.
-  if #granted == limit and work > 0 then wake(nil) end
-  for _, g in ipairs(granted) do
-    for i = 1, 4 do reply[#reply + 1] = g[i] end
+  if judge(account) > 0 then
+    candidate_waits = true
+    break
   end
+  start(q, id, s, others)
+end
+save_account(account, token)
+
+if granted == limit then
+  reply[3] = pass_on()
+  if limit == 0 then reply[1] = -1 end
   return reply
 end
-
-local wait, why = refusal(blocked)
+local wait, why, waiting = refusal(candidate_waits)
+if more or wait < 0 then wait, why, waiting = 0, '', 1 end
+if register and wait > 0 then wait = sleep(wait) end
+reply[1] = wait >= INF and -1 or wait
 reply[2] = why
-if register then redis.call('ZADD', WAITERS, whole(now), worker) end
-if wait >= INF then
-  if clock[5] == worker then forget_timer() end
-  reply[1] = -1
-  return reply
-end
-reply[1] = wait
-if register and pattern == '' then
-  -- Only one sleeper holds the timer; the others wait for a wake-up.
-  local timer = tonumber(clock[4])
-  if timer and timer > now and timer <= now + wait and clock[5] ~= worker then
-    reply[1] = -1
-  else
-    redis.call('HSET', CLOCK, 'timer', whole(now + wait), 'timer_worker', worker)
-  end
-end
+reply[3] = waiting
 return reply

@@ -1,83 +1,92 @@
 #!lua flags=allow-oom
 -- Write a change of a job's record, if the token is that of its holder and the table of
--- phases allows it; anything else changes nothing.
+-- phases allows it; anything else changes nothing. A change whose reply was lost may be
+-- repeated: what the token's holder did last is 'OK' again.
+-- Needs    account queues jobs
 -- ARGV     account, job_id, token, to, from (phases, comma on both sides), hold_us, event
---          (JSON or ''), outcome (JSON or ''), then field, value for each
--- Touches  clock, leases:*, waiting:*, ready, parked, adopt, waiters; falq:job:<id>,
---          falq:events:<id>, falq:unknown, falq:counters; rq:job:<id>, rq:queue:<queue>
+--          (JSON or ''), outcome (JSON or ''), owner_s, then field, value for each
+-- Touches  falq:{a}:*; falq:job:<id>, falq:events:<id>, falq:unknown, falq:owner:<request_id>,
+--          falq:counters; rq:job:<id>, rq:queue:<queue>; channel falq:{a}:wake:<worker>
 -- Reply    'OK' | 'FENCED' (another holds it) | 'GONE' | 'LATE' (a holder that was thought
 --          dead told what became of its POST; it holds the job no more) | 'ILLEGAL:<phase>'
-keep_time()
 local id, token, to, from, hold_us = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local event, outcome = ARGV[7], ARGV[8]
-local key = job_key(id)
-local j = redis.call('HMGET', key, 'phase', 'token', 'queue', 'late_token')
+local event, outcome, owner_s = ARGV[7], ARGV[8], ARGV[9]
+local key = JOB .. id
+local j = call('HMGET', key, 'phase', 'token', 'queue', 'late_token', 'left_token')
 local phase, q = j[1], j[3]
 if not phase then return 'GONE' end
 
 local function write_fields()
-  for i = 9, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
+  for i = 10, #ARGV, 2 do
+    if ARGV[i] == 'request_id' and ARGV[i + 1] ~= '' then
+      call('SET', 'falq:owner:' .. ARGV[i + 1], id, 'NX', 'EX', owner_s)
+    elseif ARGV[i] == 'submits' and to == 'submitting' then
+      -- A new intent: whoever sent the POST before it has nothing more to tell.
+      call('HDEL', key, 'late_token')
+    end
+  end
+  if #ARGV >= 10 then call('HSET', key, unpack(ARGV, 10)) end
 end
 
 local function late()
-  local adopted = j[2] and j[2] ~= ''
-  redis.call('HDEL', key, 'late_token')
-  write_fields()
-  if to == 'queued' then
-    if adopted then
-      redis.call('HSET', key, 'phase', 'queued')
-    else
-      redis.call('LREM', ADOPT, 0, id)
-      redis.call('SREM', 'falq:unknown', id)
-      free(id, q)
-      wait_again(id, q)
-    end
-  else
-    redis.call('HSET', key, 'phase', to, 'outcome', '', 'error', '', 'finished_at', '')
-    if phase == 'unknown' then
-      redis.call('SREM', 'falq:unknown', id)
-      redis.call('PERSIST', key)
-      lease(id, q, now + CAP)
-      redis.call('LREM', ADOPT, 0, id)
-      redis.call('RPUSH', ADOPT, id)
-    end
+  if phase == 'unknown' then
+    call('SREM', 'falq:unknown', id)
+    call('PERSIST', key)
   end
+  call('HDEL', key, 'late_token')
+  call('HSET', key, 'phase', to, 'outcome', '', 'error', '', 'finished_at', '', 'deaths', 0)
+  write_fields()
   tell(id, '{"phase":"' .. to .. '","late":true}')
-  wake(q)
+  -- Whoever adopted it meanwhile knows less than this: it is fenced off.
+  if to == 'queued' then
+    call('LREM', ADOPT, 0, id)
+    free(id, q)
+    wait_again(id, q)
+    wake(nil)
+  else
+    offer(id, q, CAP)
+  end
   return 'LATE'
 end
 
 if j[2] ~= token then
+  if phase == to and j[5] == token then return 'OK' end
   local tells = to == 'submitted' or to == 'downloading' or to == 'queued'
-  if j[4] == token and tells and (phase == 'submitting' or phase == 'unknown') then return late() end
+  if j[4] == token and tells and (phase == 'submitting' or phase == 'unknown') then
+    keep_time()
+    return late()
+  end
   return 'FENCED'
 end
 if not string.find(from, ',' .. phase .. ',', 1, true) then return 'ILLEGAL:' .. phase end
 
 write_fields()
 if to == 'done' or to == 'failed' or to == 'cancelled' then
-  redis.call('HDEL', key, 'late_token')
-  finish(id, q, to, outcome)
+  keep_time()
+  finish(id, q, to, outcome, token)
   return 'OK'
 end
 if to == 'queued' then
+  keep_time()
+  call('HSET', key, 'left_token', token, 'deaths', 0)
+  call('HDEL', key, 'late_token')
   free(id, q)
   wait_again(id, q)
   tell(id, '{"phase":"queued"}')
-  wake(q)
+  wake(nil)
   return 'OK'
 end
-redis.call('HSET', key, 'phase', to)
+if to == 'unknown' then
+  keep_time()
+  call('HSETNX', key, 'late_token', token)
+  call('HSET', key, 'left_token', token)
+  doubt(id, q, outcome, hold_us)
+  return 'OK'
+end
 if to ~= phase then
-  redis.call('HSET', key, 'deaths', 0)
+  call('HSET', key, 'phase', to, 'deaths', 0)
+  if phase == 'submitting' then call('HDEL', key, 'late_token') end
   tell(id, '{"phase":"' .. to .. '"}')
 end
 if event ~= '' then tell(id, event) end
-if to == 'unknown' then
-  redis.call('HSET', key, 'outcome', outcome, 'late_token', token, 'token', '',
-    'finished_at', wall_s())
-  redis.call('SADD', 'falq:unknown', id)
-  lease(id, q, now + hold_us)
-  count('ended:unknown')
-end
 return 'OK'

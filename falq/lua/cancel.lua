@@ -1,29 +1,29 @@
 #!lua flags=allow-oom
 -- Cancel a job that waits, at once; ask the holder of one that was started.
+-- Needs    account queues jobs
 -- ARGV     account, job_id, error (JSON)
--- Touches  clock, leases:*, waiting:*, ready, parked; falq:job:<id>, falq:events:<id>;
---          rq:job:<id>, rq:queue:<queue>; channel falq:{a}:wake:<worker>
+-- Touches  falq:{a}:*; falq:job:<id>, falq:events:<id>, falq:intake, falq:counters;
+--          rq:job:<id>, rq:queue:<queue>, rq:canceled:<queue>; channel falq:{a}:wake:<worker>
 -- Reply    the phase that the job was in, 'gone' if there is none
-keep_time()
 local id = ARGV[2]
-local key = job_key(id)
-local j = redis.call('HMGET', key, 'phase', 'queue', 'worker')
+local key = JOB .. id
+local j = call('HMGET', key, 'phase', 'queue', 'worker', 'token')
 local phase, q = j[1], j[2]
 if not phase then return 'gone' end
 if phase == 'done' or phase == 'failed' or phase == 'cancelled' or phase == 'unknown' then
   return phase
 end
-if phase == 'queued' and not redis.call('ZSCORE', leases_key('@'), id) then
-  redis.call('ZREM', waiting_key(q), id)
-  redis.call('LREM', list_key(q), 0, id)
-  redis.call('LREM', 'falq:intake', 0, id)
-  redis.call('HSET', rq_key(id), 'status', 'canceled')
-  redis.call('EXPIRE', rq_key(id), 86400)
+keep_time()
+if phase == 'queued' and (not j[4] or j[4] == '') then
+  call('ZREM', WAITING .. q, id)
+  call('LREM', RQ_QUEUE .. q, 0, id)
+  call('LREM', 'falq:intake', 0, id)
   delist(q)
-  redis.call('HSET', key, 'error', ARGV[3])
-  finish(id, q, 'cancelled', '{"status":"FAILED","error":' .. ARGV[3] .. '}')
+  call('HSET', key, 'error', ARGV[3])
+  finish(id, q, 'cancelled', '{"status":"FAILED","error":' .. ARGV[3] .. '}', '')
+  show_end(id, q, 'canceled', 'canceled')
   return phase
 end
-redis.call('HSET', key, 'cancel_requested', '1')
-if j[3] and j[3] ~= '' then redis.call('PUBLISH', P .. 'wake:' .. j[3], 'cancel:' .. id) end
+call('HSET', key, 'cancel_requested', '1')
+if j[3] and j[3] ~= '' then call('PUBLISH', P .. 'wake:' .. j[3], 'cancel:' .. id) end
 return phase

@@ -1,22 +1,21 @@
 #!lua flags=no-writes
--- Say what queues wait for, without changing anything.
--- ARGV     account, then queues
--- Touches  (reads) clock, scope:*, leases:*, waiting:*
--- Reply    for each of @ and the queues: scope, waiting, running, wait_us (-1: until a
---          wake-up), limit that holds it ('' none), paused, hold_reason, max_concurrent,
+-- Say what scopes wait for, without changing anything.
+-- Needs    account scopes
+-- ARGV     account, then scopes
+-- Touches  (reads) falq:{a}:scope:*, leases:*, waiting:*
+-- Reply    for each scope: its name, waiting, running, wait_us (-1: until a wake-up), limit
+--          that holds it ('' none), paused, hold_reason, max_concurrent ('' none),
 --          interval_us, emission_us, burst
-local function shown(scope)
-  local s = redis.call('HMGET', scope_key(scope), 'paused', 'hold_reason', 'max_concurrent',
-    'interval_us', 'emission_us', 'burst')
-  local wait, why = look(scope)
-  local own = scope ~= '@'
+local function explain(name)
+  local s = read_scope(name)
+  local wait, why = judge(s)
   return {
-    scope, redis.call('ZCARD', waiting_key(scope)), redis.call('ZCARD', leases_key(scope)),
-    wait >= INF and -1 or math.max(0, math.ceil(wait)), why, s[1] or '', s[2] or '',
-    s[3] or (own and '2' or ''), s[4] or (own and '1000000' or '0'),
-    s[5] or (own and '6000000' or '0'), s[6] or (own and '5' or '1'),
+    name, call('ZCARD', WAITING .. name), call('ZCARD', LEASES .. name),
+    wait >= INF and -1 or wait, why, s.paused and 1 or 0,
+    s.hold_until > now and call('HGET', SCOPE .. name, 'hold_reason') or '',
+    s.concurrent or '', s.interval, s.emission, s.burst,
   }
 end
-local all = { shown('@') }
-for i = 2, #ARGV do all[#all + 1] = shown(ARGV[i]) end
+local all = {}
+for i = 2, #ARGV do all[#all + 1] = explain(ARGV[i]) end
 return all

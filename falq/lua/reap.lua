@@ -1,58 +1,70 @@
 #!lua flags=allow-oom
 -- Find jobs whose holder has let the lease run out, and see that they go on.
+-- Needs    account queues jobs
 -- ARGV     account, lease_us, hold_us (slot of an unknown job), max_deaths
--- Touches  clock, leases:*, waiting:*, ready, parked, adopt, waiters; falq:job:<id>,
---          falq:events:<id>, falq:unknown; rq:job:<id>, rq:queue:<queue>
+-- Touches  falq:{a}:*; falq:job:<id>, falq:events:<id>, falq:unknown, falq:counters;
+--          rq:job:<id>, rq:queue:<queue>, rq:failed:<queue>; channel falq:{a}:wake:<worker>
 -- Reply    job_id, phase it was in, for each
-keep_time()
-local lease_us, max_deaths = tonumber(ARGV[2]), tonumber(ARGV[4])
+local lease_us, hold_us, max_deaths = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local reaped = {}
 
 local function poison(id, q, phase, request_id)
   local sent = request_id and request_id ~= ''
   local maybe = sent or phase == 'submitting'
+  local doubtful = phase == 'submitting' and not sent
   local error = cjson.encode({
-    type = phase == 'submitting' and 'UnknownOutcomeError' or 'UnreachableError',
+    type = doubtful and 'UnknownOutcomeError' or 'UnreachableError',
     message = 'its worker died ' .. ARGV[4] .. ' times without getting on',
     hint = sent and 'falq result JOB fetches it by its request_id, without a new call'
       or maybe and 'it is not sent again; falq resolve JOB decides'
       or 'look at the worker\'s log; then repeat the call',
-    model_id = redis.call('HGET', job_key(id), 'model_id'),
+    model_id = call('HGET', JOB .. id, 'model_id') or '',
     request_id = sent and request_id or cjson.null,
     job_id = id,
     retryable = not maybe,
     may_be_billed = maybe and true or false,
   })
   local outcome = '{"status":"FAILED","error":' .. error .. '}'
-  redis.call('HSET', job_key(id), 'error', error)
-  if phase == 'submitting' and not sent then
-    redis.call('HSET', job_key(id), 'phase', 'unknown', 'outcome', outcome, 'token', '',
-      'finished_at', wall_s())
-    redis.call('SADD', 'falq:unknown', id)
-    lease(id, q, now + tonumber(ARGV[3]))
-    tell(id, '{"phase":"unknown"}')
-    count('ended:unknown')
+  call('HSET', JOB .. id, 'error', error)
+  if doubtful then
+    doubt(id, q, outcome, hold_us)
   else
-    finish(id, q, 'failed', outcome)
+    finish(id, q, 'failed', outcome, '')
+  end
+  show_end(id, q, 'failed', 'failed')
+end
+
+local function bury(id, q, phase, token, request_id)
+  count('deaths')
+  remember_sender(id, phase, token)
+  if call('HINCRBY', JOB .. id, 'deaths', 1) >= max_deaths then
+    poison(id, q, phase, request_id)
+  else
+    hand_over(id, q, phase, token, lease_us)
   end
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases_key('@'), '-inf', whole(now), 'LIMIT', 0, 64)) do
-  local j = redis.call('HMGET', job_key(id), 'phase', 'queue', 'request_id')
-  local phase, q = j[1], j[2]
+-- The record was deleted by hand.
+local function forget(id)
+  call('ZREM', LEASES .. '@', id)
+  call('LREM', ADOPT, 0, id)
+  for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do free_and_wake(id, q) end
+end
+
+keep_time()
+local expired = call('ZRANGEBYSCORE', LEASES .. '@', '-inf', whole(now), 'LIMIT', 0, 64)
+for _, id in ipairs(expired) do
+  local j = call('HMGET', JOB .. id, 'phase', 'queue', 'request_id', 'token')
+  local phase, q, held = j[1], j[2], j[4] and j[4] ~= ''
   if not phase then
-    redis.call('ZREM', leases_key('@'), id)
-    for _, name in ipairs(redis.call('SMEMBERS', QUEUES)) do redis.call('ZREM', leases_key(name), id) end
-  elseif phase == 'queued' or phase == 'submitting' or phase == 'submitted'
-    or phase == 'running' or phase == 'downloading' then
-    count('deaths')
-    if redis.call('HINCRBY', job_key(id), 'deaths', 1) >= max_deaths then
-      poison(id, q, phase, j[3])
-    else
-      hand_over(id, q, phase, lease_us)
-    end
-  else
+    forget(id)
+  elseif phase == 'done' or phase == 'failed' or phase == 'cancelled' or phase == 'unknown' then
     free_and_wake(id, q)
+  elseif held or phase == 'queued' then
+    bury(id, q, phase, j[4], j[3])
+  else
+    -- Nobody has come to adopt it: that is no death.
+    offer(id, q, lease_us)
   end
   reaped[#reaped + 1] = id
   reaped[#reaped + 1] = phase or 'gone'

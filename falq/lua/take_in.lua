@@ -1,83 +1,91 @@
 #!lua
 -- Take jobs into an account that came without one, or that stock tools pushed.
+-- Needs    account queues scopes jobs
 -- ARGV     account, default limits: max_concurrent, interval_us, emission_us, burst, config_id,
---          ids per queue that one sweep looks at
--- Touches  clock, queues, scope:*, waiting:*, ready, parked, leases:@, waiters; falq:job:<id>,
---          falq:intake, falq:jobs; rq:queues, rq:queue:*, rq:job:<id>
+--          ids to look at on each end of a list, then RQ lists to sweep
+-- Touches  falq:{a}:*; falq:job:<id>, falq:intake, falq:jobs; rq:queue:*, rq:job:<id>;
+--          channel falq:{a}:wake:<worker>
 -- Reply    {jobs taken in, then job_id, phase for each ended job that a tool put back}
-keep_time()
 local most = tonumber(ARGV[7])
 local taken, asked = 0, {}
 
-local function place(id, q, lane)
-  local score = lane * 1e13 + redis.call('HINCRBY', CLOCK, 'seq', 1)
-  redis.call('HSET', job_key(id), 'account', ACCOUNT, 'score', whole(score))
-  redis.call('ZADD', waiting_key(q), whole(score), id)
-  redis.call('SADD', QUEUES, q)
+local function place(id, q, score)
+  call('HSET', JOB .. id, 'account', ACCOUNT, 'score', score)
+  call('ZADD', WAITING .. q, score, id)
+  call('SADD', P .. 'queues', q)
   enlist(q)
   taken = taken + 1
 end
 
-local function limits_of(q, text)
+local function next_score(lane)
+  return whole(lane * 1e13 + call('HINCRBY', ROOT, 'seq', 1))
+end
+
+local function limit(q, text)
   local l = {}
   for word in string.gmatch(text or '', '%S+') do l[#l + 1] = word end
   if #l == 5 then
     set_limits(q, l[1], l[2], l[3], l[4], l[5])
-  elseif redis.call('HEXISTS', scope_key(q), 'config_id') == 0 then
+  elseif call('HEXISTS', SCOPE .. q, 'config_id') == 0 then
     set_limits(q, ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
   end
 end
 
-local function from_intake()
+local function empty_intake()
   for _ = 1, most do
-    local id = redis.call('LPOP', 'falq:intake')
+    local id = call('LPOP', 'falq:intake')
     if not id then return end
-    local j = redis.call('HMGET', job_key(id), 'phase', 'queue', 'limits', 'lane')
+    local j = call('HMGET', JOB .. id, 'phase', 'queue', 'limits', 'lane')
     if j[1] == 'queued' then
-      limits_of(j[2], j[3])
-      place(id, j[2], tonumber(j[4]) or 1)
+      limit(j[2], j[3])
+      place(id, j[2], next_score(tonumber(j[4]) or 1))
     end
   end
 end
 
-local function foreign(id, q)
-  redis.call('HSET', job_key(id), 'phase', 'queued', 'queue', q, 'foreign', '1', 'skill', 'rq',
+-- A plain RQ job: it gets a record, and the limits of its queue hold for it, too.
+local function naturalise(id, q)
+  call('HSET', JOB .. id, 'phase', 'queued', 'queue', q, 'foreign', '1', 'skill', 'rq',
     'created_at', wall_s(), 'model_id', '', 'mode', 'sync')
-  redis.call('ZADD', 'falq:jobs', string.format('%.3f', wall / 1000000), id)
-  limits_of(q, nil)
-  place(id, q, 1)
+  call('ZADD', 'falq:jobs', string.format('%.3f', wall / 1000000), id)
+  limit(q, nil)
+  place(id, q, next_score(1))
 end
 
 local function sweep_one(id, q)
-  if redis.call('HGET', rq_key(id), 'status') ~= 'queued' then return end
-  local j = redis.call('HMGET', job_key(id), 'phase', 'account', 'score')
+  local j = call('HMGET', JOB .. id, 'phase', 'account', 'score', 'token')
+  local status = call('HGET', RQ_JOB .. id, 'status')
   if not j[1] then
-    foreign(id, q)
-  elseif j[2] == ACCOUNT and not redis.call('ZSCORE', waiting_key(q), id)
-    and not redis.call('ZSCORE', leases_key('@'), id) then
-    if j[1] == 'queued' then
-      redis.call('ZADD', waiting_key(q), j[3] or 1e13, id)
-      enlist(q)
-      taken = taken + 1
-    else
-      asked[#asked + 1] = id
-      asked[#asked + 1] = j[1]
-    end
+    if status == 'queued' then naturalise(id, q) end
+    if not status then call('LREM', RQ_QUEUE .. q, 0, id) end
+  elseif j[2] ~= ACCOUNT or call('ZSCORE', WAITING .. q, id) then
+    return
+  elseif j[1] == 'queued' and (not j[4] or j[4] == '') then
+    place(id, q, j[3] or next_score(1))
+  elseif status == 'queued' and not call('ZSCORE', LEASES .. '@', id) then
+    asked[#asked + 1] = id
+    asked[#asked + 1] = j[1]
+  else
+    call('LREM', RQ_QUEUE .. q, 0, id)
   end
 end
 
-local function sweep()
-  for _, list in ipairs(redis.call('SMEMBERS', 'rq:queues')) do
-    local q = string.sub(list, 10)
-    if redis.call('LLEN', list) > redis.call('ZCARD', waiting_key(q)) then
-      for _, id in ipairs(redis.call('LRANGE', list, 0, most - 1)) do sweep_one(id, q) end
-      for _, id in ipairs(redis.call('LRANGE', list, -most, -1)) do sweep_one(id, q) end
+local function sweep(list)
+  local q = string.sub(list, #RQ_QUEUE + 1)
+  local length = call('LLEN', list)
+  if q == '@' or length == call('ZCARD', WAITING .. q) then return end
+  local ids = call('LRANGE', list, 0, most - 1)
+  if length > most then
+    for _, id in ipairs(call('LRANGE', list, math.max(most, length - most), -1)) do
+      ids[#ids + 1] = id
     end
   end
+  for _, id in ipairs(ids) do sweep_one(id, q) end
 end
 
-from_intake()
-sweep()
+keep_time()
+empty_intake()
+for i = 8, #ARGV do sweep(ARGV[i]) end
 if taken > 0 then wake(nil) end
 table.insert(asked, 1, taken)
 return asked

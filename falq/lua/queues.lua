@@ -1,0 +1,44 @@
+-- Queues and sleepers. A queue with waiting jobs is in exactly one of ready and parked.
+
+-- Wake the sleeper that has slept longest, still listens, and serves the queue. Without a
+-- queue: sleepers enough that each queue that anybody serves is served by one of them.
+local function wake(q)
+  local kinds, i = {}, 0
+  while true do
+    local entry = call('ZRANGE', WAITERS, i, i)[1]
+    if not entry then return end
+    local space = string.find(entry, ' ', 1, true)
+    local pattern = string.sub(entry, space + 1)
+    local wanted = pattern == ''
+    if not wanted and q then wanted = string.find(q, pattern) end
+    if not wanted and not q then wanted = not kinds[pattern] end
+    if wanted then
+      call('ZREM', WAITERS, entry)
+      if call('PUBLISH', P .. 'wake:' .. string.sub(entry, 1, space - 1), 'look') > 0 then
+        if q or pattern == '' then return end
+        kinds[pattern] = true
+      end
+    else
+      i = i + 1
+    end
+  end
+end
+
+-- Give whether the queue is ready by now, which a sleeper should hear of.
+local function enlist(q)
+  if call('ZSCORE', PARKED, q) then return false end
+  local vt = tonumber(call('HGET', SCOPE .. q, 'vt')) or 0
+  call('ZADD', READY, 'NX', string.format('%.6f', math.max(vt, virtual)), q)
+  return true
+end
+
+local function unpark(q)
+  if call('ZREM', PARKED, q) == 1 then enlist(q) end
+end
+
+local function delist(q)
+  if call('ZCARD', WAITING .. q) == 0 then
+    call('ZREM', READY, q)
+    call('ZREM', PARKED, q)
+  end
+end

@@ -100,6 +100,7 @@ class Downloader:
         name: NamePlan,
         *,
         deadline_s: float,
+        sha256: str | None = None,
         on_progress: Progress | None = None,
     ) -> SavedFile:
         """Fetch one artifact and save it.
@@ -112,6 +113,7 @@ class Downloader:
             into: Where to; stays open.
             name: How the file may be called.
             deadline_s: Seconds for all attempts, counted from this download's turn.
+            sha256: What somebody saw there before; other bytes are refused.
             on_progress: Called on the event loop.
 
         Raises:
@@ -123,6 +125,7 @@ class Downloader:
             artifact=artifact,
             into=into,
             name=name,
+            sha256=sha256,
             on_progress=on_progress or _unseen,
         )
         async with self._turns:
@@ -191,6 +194,7 @@ class _Download:
     artifact: Artifact
     into: OutputDirectory
     name: NamePlan
+    sha256: str | None
     on_progress: Progress
 
     async def attempt(self) -> SavedFile:
@@ -263,6 +267,9 @@ class _Download:
         reason = contradiction(part.head, announced)
         if reason is not None:
             raise DownloadError(f"{shown} is not what it should be: {reason}", retryable=False)
+        if self.sha256 not in (None, part.sha256):
+            message = f"{shown} is not the file that was there before (sha256 differs)"
+            raise DownloadError(message, retryable=False)
 
     async def _keep(self, part: PartialFile, announced: str | None) -> SavedFile:
         url = self.artifact.url

@@ -49,18 +49,25 @@ class OutputDirectory:
     Args:
         path: Absolute path, for messages and for the paths that are given back.
         fd: Its descriptor, owned from then on.
+        file_mode: Permissions of the files; None leaves them to the umask.
     """
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, file_mode: int | None = None) -> None:
         self.path = path
         self._fd = fd
+        self._mode = file_mode
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: str) -> Self:
+    def open(cls, path: str, file_mode: int | None = None) -> Self:
         """Open a directory, creating it with its parents.
 
         A symbolic link to a directory is followed once, here; what it leads to is held open.
+
+        Args:
+            path: Where it is.
+            file_mode: Permissions of files in it, and through them of directories below it,
+                for a process whose umask is not that of the files' owner.
 
         Raises:
             OutputError: It is no directory or cannot be created.
@@ -68,7 +75,7 @@ class OutputDirectory:
         real = os.path.realpath(path)
         with writing(path):
             Path(real).mkdir(parents=True, exist_ok=True)
-            return cls(absolute(path), os.open(real, _DIRECTORY))
+            return cls(absolute(path), os.open(real, _DIRECTORY), file_mode)
 
     def __enter__(self) -> Self:
         return self
@@ -91,14 +98,16 @@ class OutputDirectory:
         """
         path = f"{self.path}/{name}"
         with writing(path), self._held() as fd:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, dir_fd=fd)
-            return OutputDirectory(path, os.open(name, _DIRECTORY, dir_fd=fd))
+            created = _make_directory(fd, name)
+            inner = os.open(name, _DIRECTORY, dir_fd=fd)
+            if created and self._mode is not None:
+                os.fchmod(inner, self._mode | 0o700 | (self._mode & 0o444) >> 2)
+            return OutputDirectory(path, inner, self._mode)
 
     def partial(self, label: str) -> PartialFile:
         """Begin a file; ``keep`` gives it its name, ``discard`` removes it."""
         with writing(self.path), self._held() as fd:
-            return PartialFile(fd, self.path, label)
+            return PartialFile(fd, self.path, label, self._mode)
 
     def keep(
         self, part: PartialFile, names: Iterable[str], replaceable: Replaceable = _never
@@ -141,6 +150,26 @@ class OutputDirectory:
         finally:
             part.discard()
         return SavedBytes(name, part.bytes, part.sha256)
+
+    def copy(self, source: str, label: str) -> PartialFile | None:
+        """Begin a file with the bytes of another one; None when that cannot be read.
+
+        Raises:
+            OutputError: Disk trouble.
+        """
+        file = _open_regular(None, source)
+        if file is None:
+            return None
+        with file:
+            part = self.partial(label)
+            try:
+                while piece := file.read(_PIECE_BYTES):
+                    part.write(piece)
+                    part.hash(piece)
+            except BaseException:
+                part.discard()
+                raise
+        return part
 
     def read(self, name: str, limit_bytes: int) -> bytes | None:
         """Read a small regular file; None when there is none of that name and size."""
@@ -216,7 +245,14 @@ def _replace(fd: int, part: PartialFile, name: str) -> bool:
     return True
 
 
-def _open_regular(directory_fd: int, name: str) -> BinaryIO | None:
+def _make_directory(fd: int, name: str) -> bool:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=fd)
+        return True
+    return False
+
+
+def _open_regular(directory_fd: int | None, name: str) -> BinaryIO | None:
     try:
         fd = os.open(name, _READ, dir_fd=directory_fd)
     except OSError:

@@ -40,9 +40,12 @@ class PartialFile:
         directory: Its path, for messages.
         label: Makes the name, so that a job that is taken up again finds and replaces what
             its killed predecessor left; no two files of a job share one.
+        mode: Permissions; None leaves them to the umask.
     """
 
-    def __init__(self, directory_fd: int, directory: str, label: str) -> None:
+    def __init__(
+        self, directory_fd: int, directory: str, label: str, mode: int | None = None
+    ) -> None:
         self._directory = directory
         self._lock = threading.Lock()
         self._digest = hashlib.sha256()
@@ -53,6 +56,8 @@ class PartialFile:
         try:
             with writing(directory):
                 self.name, self._fd = _create(self._directory_fd, label)
+                if mode is not None:
+                    os.fchmod(self._fd, mode)
         except BaseException:
             os.close(self._directory_fd)
             raise

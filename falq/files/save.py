@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from falq.files.artifacts import (
     is_data_uri,
     shown_url,
 )
+from falq.files.content import settle
 from falq.files.download import Downloader
 from falq.files.logs import render_logs
 from falq.files.names import (
@@ -58,7 +59,7 @@ class SavedFiles:
 
     Attributes:
         files: Those on disk, in the result's order.
-        failures: ``{field, url, error, retryable}`` of the others.
+        failures: ``{field, url, type, error, retryable}`` of the others.
         log_path: Where the logs are, if they were wanted.
         warnings: What went wrong with logs and sidecars; the files are there all the same.
     """
@@ -78,6 +79,7 @@ async def save_result(
     logs: Sequence[Mapping[str, Any]] = (),
     known: Sequence[SavedFile] = (),
     deadline_s: float = FILE_DEADLINE_S,
+    file_mode: int | None = None,
     on_progress: FileProgress | None = None,
 ) -> SavedFiles:
     """Save every artifact of a result; what is on disk already is not fetched again.
@@ -91,15 +93,18 @@ async def save_result(
         output: Where to; created when missing.
         job: Whose result it is.
         logs: The model's log lines, for ``save_logs`` and ``save_logs_inline``.
-        known: Files of an earlier time, beside those that the sidecars tell of.
+        known: Files of an earlier time, beside those that the sidecars tell of. One that is
+            still there, in whatever directory, is copied and not fetched; one that is fetched
+            must have the same bytes.
         deadline_s: Seconds for each file.
+        file_mode: See ``OutputDirectory.open``.
         on_progress: Called on the event loop.
 
     Raises:
         OutputError: The directory cannot be opened; nothing was saved.
     """
     async with downloader.results:
-        with contextlib.closing(await downloader.in_thread(_open, output)) as places:
+        with contextlib.closing(await downloader.in_thread(_open, output, file_mode)) as places:
             saving = _Saving(downloader, places, output, job, deadline_s, on_progress)
             files, failures = await saving.artifacts(result, known)
             log_path = await saving.logs(logs, files)
@@ -123,8 +128,8 @@ class _Places:
         self.root.close()
 
 
-def _open(output: OutputSpec) -> _Places:
-    root = OutputDirectory.open(output.directory)
+def _open(output: OutputSpec, file_mode: int | None) -> _Places:
+    root = OutputDirectory.open(output.directory, file_mode)
     folder = root
     try:
         for part in (output.output_file or "").split("/")[:-1]:
@@ -179,7 +184,8 @@ class _Saving:
         failures = [outcome for outcome in outcomes if isinstance(outcome, dict)]
         if len(found) > MAX_FILES:
             left_out = f"a result has more than {MAX_FILES} files"
-            failures.append(_failure(found[MAX_FILES], left_out, False))
+            error = DownloadError(left_out, retryable=False)
+            failures.append(_failure(found[MAX_FILES], error))
         return [outcome for outcome in outcomes if isinstance(outcome, SavedFile)], failures
 
     async def logs(
@@ -206,9 +212,13 @@ class _Saving:
     ) -> SavedFile | dict[str, Any]:
         async with limit:
             try:
-                saved = await self._still_there(artifact) or await self._fetched(artifact, plan)
+                saved = (
+                    await self._still_there(artifact)
+                    or await self._copied(artifact, plan)
+                    or await self._fetched(artifact, plan)
+                )
             except ArtifactError as err:
-                return _failure(artifact, err.message, err.retryable)
+                return _failure(artifact, err)
             self.saved_bytes += saved.bytes
         if self.output.sidecar:
             await self._sidecar(saved)
@@ -224,16 +234,25 @@ class _Saving:
         found = await self.downloader.in_thread(self.places.files.digest, name)
         return saved if found == (saved.bytes, saved.sha256) else None
 
+    async def _copied(self, artifact: Artifact, plan: NamePlan) -> SavedFile | None:
+        """Take the file from where an earlier saving left it, even if fal has it no more."""
+        saved = self.earlier.get(artifact.url)
+        if saved is None:
+            return None
+        return await self.downloader.in_thread(_copy, self.places.files, saved, plan)
+
     async def _fetched(self, artifact: Artifact, plan: NamePlan) -> SavedFile:
         if self.saved_bytes >= self.downloader.policy.max_job_bytes:
             limit = self.downloader.policy.max_job_bytes
             message = f"the files of one job are larger than {limit:,} bytes together"
             raise DownloadError(message, retryable=False)
+        saved = self.earlier.get(artifact.url)
         return await self.downloader.fetch(
             artifact,
             self.places.files,
             plan,
             deadline_s=self.deadline_s,
+            sha256=saved.sha256 if saved is not None else None,
             on_progress=self._progress_of(artifact),
         )
 
@@ -295,9 +314,29 @@ def _plans(output: OutputSpec, job: JobFacts, count: int) -> list[NamePlan]:
     return plan_names(stem_of(job.model_id, some_id), count)
 
 
-def _failure(artifact: Artifact, error: str, retryable: bool) -> dict[str, Any]:
-    url = shown_url(artifact.url)
-    return {"field": artifact.field, "url": url, "error": error, "retryable": retryable}
+def _failure(artifact: Artifact, error: ArtifactError) -> dict[str, Any]:
+    return {
+        "field": artifact.field,
+        "url": shown_url(artifact.url),
+        "type": type(error).__name__,
+        "error": error.message,
+        "retryable": error.retryable,
+    }
+
+
+def _copy(folder: OutputDirectory, saved: SavedFile, plan: NamePlan) -> SavedFile | None:
+    part = folder.copy(saved.path, plan.stem)
+    if part is None:
+        return None
+    try:
+        if (part.bytes, part.sha256) != (saved.bytes, saved.sha256):
+            return None
+        suffix = saved.path.rpartition(".")[2]
+        extension = settle(part.head, saved.content_type, suffix).extension
+        name = folder.keep(part, plan.candidates(extension))
+    finally:
+        part.discard()
+    return replace(saved, path=f"{folder.path}/{name}")
 
 
 def _own_files(folder: OutputDirectory, job_id: str, stems: tuple[str, ...]) -> list[SavedFile]:

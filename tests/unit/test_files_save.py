@@ -1,6 +1,8 @@
 """A whole result saved, and saved again."""
 
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import httpx
@@ -251,8 +253,55 @@ async def test_progress_names_the_file(bench):
     assert seen[-1] == ("images[0]", size, size)
 
 
-async def test_known_files_elsewhere_do_not_count(bench, tmp_path):
-    known = SavedFile(
-        path=f"{tmp_path}/1.png", url="https://h/1.png", content_type="x/y", bytes=1, sha256="0"
+def known_at(path, content):
+    return SavedFile(
+        path=str(path),
+        url="https://h/1.png",
+        content_type="image/png",
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
     )
-    assert (await bench.save(images(1), known=[known])).files[0].path.startswith(str(bench.path))
+
+
+async def test_a_file_that_is_on_disk_elsewhere_is_copied_even_if_fal_has_it_no_more(
+    bench, tmp_path
+):
+    content = png("https://h/1.png")
+    (tmp_path / "1.png").write_bytes(content)
+    bench.cdn.missing = {"https://h/1.png"}
+    saved = await bench.save(images(1), known=[known_at(tmp_path / "1.png", content)])
+    assert paths(saved) == ["flux-dev-764cabcf.png"]
+    assert Path(saved.files[0].path).read_bytes() == content
+    assert bench.cdn.asked == []
+
+
+async def test_a_known_file_that_was_changed_since_is_fetched_again(bench, tmp_path):
+    (tmp_path / "1.png").write_bytes(b"something else")
+    saved = await bench.save(
+        images(1), known=[known_at(tmp_path / "1.png", png("https://h/1.png"))]
+    )
+    assert Path(saved.files[0].path).read_bytes() == png("https://h/1.png")
+
+
+async def test_other_bytes_than_those_that_were_seen_before_are_refused(bench, tmp_path):
+    saved = await bench.save(images(1), known=[known_at(tmp_path / "gone.png", b"other bytes")])
+    assert (saved.files, saved.failures[0]["type"]) == ((), "DownloadError")
+    assert "sha256 differs" in saved.failures[0]["error"]
+    assert bench.names() == []
+
+
+async def test_files_have_the_mode_that_their_owner_wants(bench):
+    bench.path.mkdir()
+    output = OutputSpec(directory=str(bench.path), save_logs=True)
+    before = os.umask(0o077)
+    try:
+        async with Downloader(MediaPolicy(), transport=bench.cdn) as downloader:
+            saved = await save_result(
+                images(1), downloader=downloader, output=output, job=JOB, logs=LOGS, file_mode=0o644
+            )
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in bench.path.rglob("*")}
+    assert modes.pop("logs") == 0o755
+    assert set(modes.values()) == {0o644}
+    assert saved.log_path is not None

@@ -287,8 +287,8 @@ def fetch_result(
     """Fetch a job's result and files without a new call.
 
     A job that is under way is waited for. One that fal may still have (timeout, unknown
-    outcome, result endpoint that refused) is asked for once more, by its request_id or in
-    fal's history; days later, too.
+    outcome, result endpoint that refused) is asked for once more by a worker, by its
+    request_id or in fal's history; days later, too.
 
     Raises:
         FalqError: There is no such job, it failed at fal, or a file could not be saved.
@@ -301,43 +301,48 @@ def fetch_result(
         if output_dir is not None:
             changed = dataclasses.replace(output, directory=str(Path(output_dir).absolute()))
             output = prepare_output(changed)
+        if record.result is None and may_be_there(record):
+            record = _asked_again(caller, record, output, on_event)
         shown = salvage(settings, record, output, on_event)
         caller.delivered(job_id)
         return shown
 
 
+def _asked_again(
+    caller: Caller, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
+) -> JobRecord:
+    nonce = _leave_nonce(prepare_output(output).directory)
+    try:
+        caller.ask_again(record, output, nonce)
+        return caller.wait(record.job_id, on_event=on_event)
+    finally:
+        remove_nonce(output.directory, nonce)
+
+
 def salvage(
     settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
 ) -> dict[str, Any]:
-    """Get out of an ended job what there is, never by a new call."""
-    if record.result is not None and record.phase != Phase.CANCELLED:
-        if (
-            record.phase == Phase.DONE
-            and output.to_dict() == OutputSpec.of(record.options).to_dict()
-        ):
-            return settle(settings, record, output, on_event)
-        return fetch(settings, record, output, on_event)
-    unknown = record.phase == Phase.UNKNOWN
-    if not unknown and (record.request_id is None or not _may_be_there(record)):
+    """Give the outcome of an ended job with its files where they are wanted.
+
+    Raises:
+        FalqError: The job failed, or a file could not be saved here.
+    """
+    here = output.to_dict() == OutputSpec.of(record.options).to_dict()
+    if record.result is None or record.phase == Phase.CANCELLED:
         return outcome_of(record)
-    from falq.direct import go_on
-
-    now = time.time()
-    again = dataclasses.replace(
-        record,
-        phase=Phase.SUBMITTING if record.request_id is None else Phase.SUBMITTED,
-        loss="died", lost_at=now, submitting_at=now if record.request_id else record.submitting_at,
-        options=record.options | {"output": output.to_dict()}, error=None, outcome=None,
-    )  # fmt: skip
-    return outcome_of(go_on(settings, again, on_event))
+    if record.phase == Phase.DONE and here:
+        return settle(settings, record, output, on_event)
+    return fetch(settings, record, output, on_event)
 
 
-def _may_be_there(record: JobRecord) -> bool:
+def may_be_there(record: JobRecord) -> bool:
     """Tell whether fal may have a result that we did not get."""
-    shown = record.outcome or {}
+    if record.phase == Phase.UNKNOWN:
+        return True
     kind = str((record.error or {}).get("type"))
-    timed_out = kind in ("JobTimeoutError", "UnreachableError", "NetworkError")
-    return timed_out or shown.get("status") == outcome.RESULT_ENDPOINT_ONLY
+    missed = kind in ("JobTimeoutError", "UnreachableError", "NetworkError")
+    missed = missed or (record.outcome or {}).get("status") == outcome.RESULT_ENDPOINT_ONLY
+    return missed and record.request_id is not None
 
 
 def settle(

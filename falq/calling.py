@@ -6,35 +6,34 @@ Nothing here imports rq or httpx: a wrapper's run time is mostly start-up.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from redis import Redis
 
 from falq import enqueue as door
-from falq import presence
+from falq import keys, presence
 from falq.canonical import fingerprint
-from falq.errors import FalqError, MissingKeyError, RedisUnavailableError, UnreachableError
+from falq.errors import FalqError, MissingKeyError, RedisUnavailableError
 from falq.files.spec import OutputSpec
 from falq.journal import Journal
+from falq.listening import Listening
 from falq.model_id import queue_name
-from falq.phases import TERMINAL, Phase
+from falq.phases import Phase
+from falq.planner import ASKED
 from falq.queue_config import QueueConfig
 from falq.record import JobRecord
 from falq.redis_link import connect, translate_redis_errors
 from falq.settings import Settings
+from falq.watching import RETRY_S, OnEvent, Watch
 
-_T = TypeVar("_T")
-OnEvent = Callable[[Mapping[str, Any]], None]
-#: Longest wait for one event, seconds; then the record, the worker and the caller's own
-#: presence are looked at again.
-_BLOCK_S = 2.0
-#: A queued job that no worker serves is reported so often, seconds.
-_NOBODY_EVERY_S = 30.0
+#: A call whose enqueueing got no reply is tried again for so long, seconds.
+ENQUEUE_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +95,17 @@ def new_job_id() -> str:
     return str(uuid.UUID(bytes=bytes(raw)))
 
 
+def _lives_here(worker: str) -> bool:
+    """Tell whether a worker of this machine lives, by the pid in its name."""
+    try:
+        os.kill(int(worker.rsplit(".", 2)[1]), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, IndexError):
+        return True
+    return True
+
+
 class Caller:
     """A caller's side of the queue; a context manager.
 
@@ -122,6 +132,7 @@ class Caller:
             raise MissingKeyError("no key: FAL_KEY is not set")
         self.redis: Redis = connect(settings, role="caller")
         self.journal = Journal(self.redis, settings.account)
+        self._listening = Listening(self.redis)
         with translate_redis_errors():
             self.redis.ping()
 
@@ -129,6 +140,7 @@ class Caller:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listening.close()
         self.redis.close()
 
     def enqueue(self, request: CallRequest, *, job_id: str, attended: bool) -> door.Enqueued:
@@ -140,6 +152,7 @@ class Caller:
             attended: Somebody waits for it from this moment on.
         """
         record = request.to_record(job_id, self.settings.account)
+        listens = attended and self._listening.to(job_id)
         new = door.NewJob(
             job_id=job_id,
             account=record.account,
@@ -159,20 +172,55 @@ class Caller:
             fresh=request.fresh,
             account_max_concurrent=self.settings.account_max_concurrent,
             attended=attended,
+            listens=listens,
         )
-        with translate_redis_errors():
-            enqueued = door.enqueue(self.redis, new)
+        enqueued = self._enqueue(new)
+        if listens:
+            self._listening.to(enqueued.job_id)
         self.see_to_worker()
         return enqueued
+
+    def _enqueue(self, new: door.NewJob) -> door.Enqueued:
+        """Ask again where a reply was lost: the same job_id is never enqueued twice."""
+        give_up_at = time.monotonic() + ENQUEUE_S
+        while True:
+            try:
+                with translate_redis_errors():
+                    return door.enqueue(self.redis, new)
+            except RedisUnavailableError as error:
+                if error.refused:
+                    raise
+                if time.monotonic() > give_up_at:
+                    raise self._perhaps_enqueued(error, new.job_id) from error
+                time.sleep(RETRY_S)
+                self.revive()
+
+    def _perhaps_enqueued(self, error: RedisUnavailableError, job_id: str) -> FalqError:
+        return RedisUnavailableError(
+            f"{error.message}; whether the job was enqueued is unknown",
+            "falq wait JOB tells once Redis is back; repeating the call attaches to it",
+            job_id=job_id,
+            may_be_billed=True,
+        )
+
+    def revive(self) -> None:
+        """Start an embedded server that was killed; elsewhere Redis comes back by itself."""
+        if self.settings.embedded:
+            from falq.embedded import revive_server
+
+            with contextlib.suppress(FalqError):
+                revive_server(self.settings.home)
 
     def see_to_worker(self) -> bool:
         """Tell whether a worker serves the account; on an embedded server start one."""
         with translate_redis_errors():
             served = presence.is_served(self.redis, self.settings.account)
-        if not served and self._start_worker is not None:
+            if self._start_worker is None:
+                return served
+            worker = self.redis.get(keys.alive(self.settings.account))
+        if worker is None or not _lives_here(bytes(worker).decode()):  # type: ignore[arg-type]
             self._start_worker()
-            return True
-        return served
+        return True
 
     def get(self, job_id: str) -> JobRecord:
         """Read a job's record.
@@ -187,6 +235,32 @@ class Caller:
         """Cancel a job or ask its worker to; give the phase it was in."""
         with translate_redis_errors():
             return self.journal.cancel(job_id)
+
+    def ask_again(self, record: JobRecord, output: OutputSpec, nonce: str | None) -> None:
+        """Have a worker ask fal once more for a job that ended without its result.
+
+        Its request is followed, or looked up in fal's history; nothing is sent again.
+
+        Raises:
+            UsageError: The job goes on already.
+        """
+        now = time.time()
+        fields: dict[str, Any] = {
+            "options": record.options | {"output": output.to_dict(), "nonce": nonce},
+            "loss": ASKED,
+            "lost_at": now,
+            "resumed_at": now,
+        }
+        known = record.request_id is not None and record.phase != Phase.UNKNOWN
+        to = Phase.SUBMITTED if known else Phase.SUBMITTING
+        with translate_redis_errors():
+            self.journal.reopen(record.job_id, to, fields)
+        self.see_to_worker()
+
+    def stay_present(self, job_id: str) -> None:
+        """Say that somebody still waits for a job; equal calls do not attach to it then."""
+        with translate_redis_errors():
+            door.touch_caller(self.redis, job_id, listens=self._listening.to(job_id))
 
     def resolve(self, job_id: str, how: str, request_id: str | None) -> None:
         """Decide about a job whose outcome is unknown."""
@@ -227,87 +301,3 @@ class Caller:
         """
         watch = Watch(self, job_id, on_event or (lambda _: None))
         return watch.until_end(wait_s, idle_timeout_s)
-
-
-@dataclass
-class Watch:
-    """One caller's watch over one job."""
-
-    caller: Caller
-    job_id: str
-    on_event: OnEvent
-    cursor: str = "0-0"
-    heard_at: float = field(default_factory=time.monotonic)
-    touched_at: float = field(default_factory=time.monotonic)
-    warned_at: float | None = None
-
-    def until_end(self, wait_s: float | None, idle_timeout_s: float) -> JobRecord:
-        """Follow the events until the job ends or the time is over."""
-        until = None if wait_s is None else time.monotonic() + wait_s
-        record = self._look()
-        while record is None or record.phase not in TERMINAL | {Phase.UNKNOWN}:
-            left_s = _BLOCK_S if until is None else min(_BLOCK_S, until - time.monotonic())
-            if left_s <= 0 and record is not None:
-                return record
-            if self._listen(max(0.01, left_s)):
-                record = self._look() or record
-            elif idle_timeout_s and time.monotonic() - self.heard_at > idle_timeout_s:
-                raise self._idle(idle_timeout_s)
-            else:
-                record = self._tend() or record
-        return record
-
-    def _listen(self, block_s: float) -> bool:
-        """Hand on what happened; tell whether the phase may have changed."""
-        self._stay_present()
-        events = self._try(
-            lambda: door.read_events(self.caller.redis, self.job_id, self.cursor, block_s)
-        )
-        moved = False
-        for self.cursor, event in events or []:
-            self.heard_at = time.monotonic()
-            moved = moved or "phase" in event
-            self.on_event(event)
-        return moved
-
-    def _stay_present(self) -> None:
-        """Keep equal calls from attaching to this job while somebody waits for it."""
-        if time.monotonic() - self.touched_at > _BLOCK_S:
-            self.touched_at = time.monotonic()
-            self._try(lambda: door.touch_caller(self.caller.redis, self.job_id))
-
-    def _tend(self) -> JobRecord | None:
-        """Nothing was heard: see where the job stands and whether anybody works."""
-        record = self._look()
-        if record is not None and record.phase == Phase.QUEUED:
-            self._see_to_worker()
-        return record
-
-    def _see_to_worker(self) -> None:
-        served = self._try(self.caller.see_to_worker)
-        overdue = self.warned_at is None or time.monotonic() - self.warned_at > _NOBODY_EVERY_S
-        if served is False and overdue:
-            self.warned_at = time.monotonic()
-            self.on_event({"warning": "no worker serves this account; waiting for one"})
-
-    def _look(self) -> JobRecord | None:
-        return self._try(lambda: self.caller.journal.get(self.job_id))
-
-    def _try(self, ask: Callable[[], _T]) -> _T | None:
-        """Ask Redis; while it is away, say so and go on waiting."""
-        try:
-            with translate_redis_errors():
-                return ask()
-        except RedisUnavailableError as error:
-            if self.warned_at is None or time.monotonic() - self.warned_at > _NOBODY_EVERY_S:
-                self.warned_at = time.monotonic()
-                self.on_event({"warning": f"{error.message}; waiting for it"})
-            time.sleep(0.5)
-            return None
-
-    def _idle(self, idle_timeout_s: float) -> FalqError:
-        return UnreachableError(
-            f"nothing was heard of the job for {idle_timeout_s:g} s (client_idle_timeout)",
-            "the job goes on; falq wait JOB attaches to it again",
-            job_id=self.job_id,
-        )

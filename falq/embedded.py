@@ -110,6 +110,18 @@ def ensure_server(home: Path, *, wait_s: float = START_WAIT_S) -> str:
     return place.url
 
 
+def revive_server(home: Path) -> None:
+    """Start the home's server again if it was killed; one that was stopped stays down.
+
+    Raises:
+        ConfigurationError, RedisUnavailableError: As ``ensure_server``.
+    """
+    place = _existing_place(home)
+    # A server that ends by itself takes its pid file along.
+    if place is not None and place.pid_file.exists():
+        ensure_server(home)
+
+
 def find_server(home: Path) -> ServerState | None:
     """Look for the home's server without starting or creating anything."""
     place = _existing_place(home)

@@ -53,6 +53,8 @@ REOPEN: dict[Phase, frozenset[Phase]] = {
     _P.UNKNOWN: frozenset({_P.QUEUED, _P.SUBMITTING, _P.SUBMITTED, _P.DOWNLOADING, _P.FAILED}),
     _P.FAILED: frozenset({_P.QUEUED, _P.SUBMITTED, _P.DOWNLOADING}),
     _P.CANCELLED: frozenset({_P.QUEUED, _P.SUBMITTED}),
+    # One whose result fal did not hand out; it is asked for again.
+    _P.DONE: frozenset({_P.SUBMITTED}),
 }
 
 

@@ -36,6 +36,7 @@ RENEW_S = 2.5
 REAP_S = 1.0
 TAKE_IN_S = 2.0
 BEAT_S = 4.0
+SPOOL_S = 20.0
 
 JobAction = Callable[[str], None]
 
@@ -65,6 +66,8 @@ class Bookkeeping:
         account: Whose jobs are served.
         queues: Glob, told to whoever asks.
         concurrency: Jobs at once, told to whoever asks.
+        revive: Called while Redis is away: starts a killed server that is ours.
+        empty_spool: Called now and then: removes what callers have fetched.
     """
 
     def __init__(
@@ -75,7 +78,10 @@ class Bookkeeping:
         *,
         queues: str | None,
         concurrency: int,
+        revive: Callable[[], None],
+        empty_spool: Callable[[], None],
     ) -> None:
+        self._revive, self._empty_spool = revive, empty_spool
         self.name = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
         self.held: dict[str, Held] = {}
         self.suspended = False
@@ -152,7 +158,8 @@ class Bookkeeping:
 
     def _do_rounds(self) -> None:
         duties = ((RENEW_S, self._renew), (REAP_S, self._reap), (TAKE_IN_S, self._take_in))
-        rounds = [(0.0, every, duty) for every, duty in (*duties, (BEAT_S, self._beat))]
+        duties = (*duties, (BEAT_S, self._beat), (SPOOL_S, self._empty_spool))
+        rounds = [(0.0, every, duty) for every, duty in duties]
         while not self._ending.wait(0.2):
             now = time.monotonic()
             for i, (due_at, every, duty) in enumerate(rounds):
@@ -165,6 +172,7 @@ class Bookkeeping:
             duty()
         except RedisError as error:
             log.warning("%s: redis: %s; trying again", duty.__name__.strip("_"), error)
+            self._revive()
         except Exception:
             log.exception("%s failed; going on", duty.__name__.strip("_"))
 

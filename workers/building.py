@@ -30,7 +30,13 @@ def build_engine(
     FalqJob.allowed = {"workers.job.run": run}
     station = build_station(settings, redis)
     books = Bookkeeping(
-        redis, station.admission, settings.account, queues=queues, concurrency=concurrency
+        redis,
+        station.admission,
+        settings.account,
+        queues=queues,
+        concurrency=concurrency,
+        revive=station.revive,
+        empty_spool=station.empty_spool,
     )
     return Engine(
         station=station,

@@ -152,7 +152,7 @@ class Engine:
         except HeldElsewhereError:
             held.ended = True
             log.info("held elsewhere", extra=facts)
-            await self._show_end(held, None)
+            await self._leave(held)
         except asyncio.CancelledError:
             await self._leave(held)
         finally:

@@ -11,6 +11,7 @@ from typing import Any
 from falq.files.download import Downloader
 from falq.files.spec import OutputSpec
 from falq.home import spool_directory
+from falq.journal import Journal
 from falq.meeting import remove_nonce, sees
 from falq.pipeline import Note, Saved
 from falq.record import JobRecord
@@ -72,6 +73,9 @@ def bound_spool(spool: Path, max_bytes: int) -> None:
         excess -= sizes[job]
 
 
-def drop_from_spool(spool: Path, job_id: str) -> None:
-    """Remove a job's files: its caller has its own copy."""
-    shutil.rmtree(spool / job_id, ignore_errors=True)
+def drop_delivered(spool: Path, journal: Journal) -> None:
+    """Remove the files of jobs whose callers have their own copies, or that are forgotten."""
+    spooled = [entry.name for entry in spool.iterdir() if entry.is_dir()]
+    kept = {record.job_id for record in journal.read_many(spooled) if not record.delivered}
+    for job_id in set(spooled) - kept:
+        shutil.rmtree(spool / job_id, ignore_errors=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from redis import Redis
 
 from falq import __version__, outcome
 from falq.admission import Admission, Grant
+from falq.embedded import revive_server
 from falq.errors import FalqError, UsageError
 from falq.fal.client import FalClient
 from falq.following import FollowRules
-from falq.home import ensure_home
+from falq.home import ensure_home, spool_directory
 from falq.journal import Journal
 from falq.pipeline import Pipeline, Saver
 from falq.planner import Change
@@ -19,7 +21,7 @@ from falq.record import JobRecord
 from falq.settings import Settings
 from falq.submitting import SubmitRules
 from workers.journal_ledger import JournalLedger
-from workers.saving import WorkerSaver
+from workers.saving import WorkerSaver, drop_delivered
 from workers.threads import Threads
 
 #: Blocking calls at once; Redis answers in well under a millisecond.
@@ -87,6 +89,16 @@ class Station:
             ),
             submit=self._rules,
         )
+
+    def revive(self) -> None:
+        """Start an embedded server that was killed; blocks."""
+        if self.settings.embedded:
+            with contextlib.suppress(FalqError):
+                revive_server(self.settings.home)
+
+    def empty_spool(self) -> None:
+        """Remove the files of jobs that their callers have by now; blocks."""
+        drop_delivered(spool_directory(ensure_home(self.settings.home)), self.journal)
 
     async def close(self) -> None:
         """Close what this process opened."""

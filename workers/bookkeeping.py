@@ -157,9 +157,14 @@ class Bookkeeping:
             self._wake()
 
     def _do_rounds(self) -> None:
-        duties = ((RENEW_S, self._renew), (REAP_S, self._reap), (TAKE_IN_S, self._take_in))
-        duties = (*duties, (BEAT_S, self._beat), (SPOOL_S, self._empty_spool))
-        rounds = [(0.0, every, duty) for every, duty in duties]
+        duties: dict[Callable[[], None], float] = {
+            self._renew: RENEW_S,
+            self._reap: REAP_S,
+            self._take_in: TAKE_IN_S,
+            self._beat: BEAT_S,
+            self._empty_spool: SPOOL_S,
+        }
+        rounds = [(0.0, every, duty) for duty, every in duties.items()]
         while not self._ending.wait(0.2):
             now = time.monotonic()
             for i, (due_at, every, duty) in enumerate(rounds):

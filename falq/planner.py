@@ -248,7 +248,8 @@ def _said(view: JobRecord) -> str:
 
 def out_of_time(view: JobRecord, now: float, polls: int, max_polls: int | None) -> FalqError | None:
     """Give the timeout error of a job that fal still runs, or None while it has time."""
-    started_at = max(view.submitting_at or now, view.resumed_at or 0.0)
+    begun = now if view.submitting_at is None else view.submitting_at
+    started_at = begun if view.resumed_at is None else max(begun, view.resumed_at)
     late = now - started_at > view.job_timeout_s
     worn = max_polls is not None and polls >= max_polls
     if not late and not worn:

@@ -18,6 +18,7 @@ falq:jobs                   zset    job_ids by time of creation                 
 falq:unknown                set     job_ids whose outcome is unknown                  until resolved; advance
 falq:intake                 list    job_ids without an account                        until taken in; enqueue
 falq:worker:<name>          hash    account, host, version, queues, concurrency       12 s; workers
+falq:workers                zset    names of workers by their last word               entries 24 h; workers
 falq:alive:<a>              string  a worker that serves the account                  12 s; workers
 falq:counters               hash    counts and sums for metrics                       for ever; scripts
 falq:{a}:queues             set     queues that had a job                             for ever; enqueue
@@ -50,6 +51,7 @@ JOBS = "falq:jobs"
 UNKNOWN = "falq:unknown"
 INTAKE = "falq:intake"
 COUNTERS = "falq:counters"
+WORKERS = "falq:workers"
 INTAKE_CHANNEL = "falq:wake"
 RQ_QUEUES = "rq:queues"
 #: The scope of a whole account.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from falq import __version__, keys
 
 #: A worker says every few seconds that it is there; silent so long, it counts as gone.
 ALIVE_S = 12
+#: Machines' clocks may differ; who was silent so long is on nobody's list any more, seconds.
+FORGOTTEN_S = 86_400
 
 
 def announce(redis: Redis, account: str, worker: str, facts: Mapping[str, Any]) -> None:
@@ -22,12 +25,15 @@ def announce(redis: Redis, account: str, worker: str, facts: Mapping[str, Any]) 
         for name, value in known.items():
             pipe.hset(keys.worker(worker), name, str(value))
         pipe.expire(keys.worker(worker), ALIVE_S)
+        pipe.zadd(keys.WORKERS, {worker: time.time()})
+        pipe.zremrangebyscore(keys.WORKERS, "-inf", time.time() - FORGOTTEN_S)
         pipe.execute()
 
 
 def leave(redis: Redis, account: str, worker: str) -> None:
     """Take the word back; other workers repeat theirs soon."""
     redis.delete(keys.worker(worker))
+    redis.zrem(keys.WORKERS, worker)
     if redis.get(keys.alive(account)) == worker.encode():
         redis.delete(keys.alive(account))
 
@@ -41,11 +47,14 @@ def is_served(redis: Redis, account: str) -> bool:
 
 def workers(redis: Redis) -> list[dict[str, str]]:
     """List the workers that are there, each with name, account, host, version and capacity."""
-    names: list[Any] = sorted(redis.scan_iter(keys.worker("*"), count=1000))
-    found = [(name.decode(), redis.hgetall(name)) for name in names]
-    return [
-        {"name": name.removeprefix(keys.worker(""))}
-        | {k.decode(): v.decode() for k, v in dict(facts).items()}
-        for name, facts in found
+    names: Any = redis.zrange(keys.WORKERS, 0, -1)
+    with redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.hgetall(keys.worker(name.decode()))
+        found = pipe.execute()
+    listed = [
+        {"name": name.decode()} | {k.decode(): v.decode() for k, v in facts.items()}
+        for name, facts in zip(names, found, strict=True)
         if facts
     ]
+    return sorted(listed, key=lambda worker: worker["name"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from falq.cli.show import Voice, emit
@@ -35,7 +37,7 @@ def sandbox(port: int, latency: float, quiet: bool) -> None:
         serve(port=port, latency=latency, ready=ready)
     except OSError as error:
         raise UsageError(
-            f"the sandbox cannot listen on 127.0.0.1:{port}: {error.strerror or error}",
+            f"the sandbox cannot listen on 127.0.0.1:{port}: {os.strerror(error.errno or 0)}",
             "choose another --port; --port 0 takes a free one",
         ) from error
 

@@ -11,13 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from falq.cli.show import visible
-from falq.cli.waiting import LIMITS, PHASES
+from falq.cli.waiting import LIMITS
 from falq.errors import RedisUnavailableError
 from falq.overview import JobLine, Overview, ScopeLine, look_around
 from falq.settings import Settings
 
 #: Rows of a list; the rest is counted.
 _ROWS = 12
+#: Columns that are copied from, and so stay in one piece.
+_WHOLE = frozenset({"job", "phase", "age"})
 
 
 def print_page(seen: Overview) -> None:
@@ -73,7 +75,7 @@ def _head(seen: Overview) -> Text:
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
     for column in columns:
-        table.add_column(column, header_style="dim", overflow="fold")
+        table.add_column(column, header_style="dim", overflow="fold", no_wrap=column in _WHOLE)
     for row in rows:
         table.add_row(*(Text("" if cell is None else visible(str(cell))) for cell in row))
     return table
@@ -131,10 +133,9 @@ def _jobs(title: str, lines: Sequence[JobLine]) -> Table | None:
     if not lines:
         return None
     rows = [
-        (line.job_id, line.model_id, PHASES.get(line.phase, line.phase), _age(line.age_s),
-         line.error or line.request_id)
+        (line.job_id, line.model_id, line.phase, _age(line.age_s), line.error or line.request_id)
         for line in lines[:_ROWS]
-    ]  # fmt: skip
+    ]
     more = f", {len(lines) - _ROWS} more: falq jobs" if len(lines) > _ROWS else ""
     columns = ("job", "model", "phase", "age", "error" if lines[0].error else "request_id")
     return _table(f"\n{title}{more}", columns, rows)

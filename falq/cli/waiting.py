@@ -141,4 +141,4 @@ def shown_bytes(count: int) -> str:
     >>> shown_bytes(3_250_000)
     '3.1 MiB'
     """
-    return f"{count / _MIB:.1f} MiB"
+    return f"{count / _MIB:.1f} MiB" if count >= _MIB else f"{count / 1024:.1f} KiB"

@@ -34,6 +34,10 @@ class IllegalTransitionError(Exception):
     """The job stands in a phase from which the change is not allowed; nothing changed."""
 
 
+class UnacknowledgedError(Exception):
+    """No replica has a write that would be lost with the primary."""
+
+
 class Journal:
     """The records of all jobs of one Redis.
 
@@ -41,16 +45,17 @@ class Journal:
         redis: Bytes replies.
         account: Whose limits a change of phase frees or takes.
         scripts: For tests.
-        replicas: How many replicas must acknowledge an intent.
+
+    Attributes:
+        replicas: How many replicas there are; where there are any, one must have an intent
+            before it counts.
     """
 
-    def __init__(
-        self, redis: Redis, account: str, *, scripts: Scripts | None = None, replicas: int = 0
-    ) -> None:
+    def __init__(self, redis: Redis, account: str, *, scripts: Scripts | None = None) -> None:
         self._redis = redis
         self._account = account
         self._scripts = scripts or Scripts(redis)
-        self._replicas = replicas
+        self.replicas = 0
 
     def find(self, job_id: str) -> JobRecord | None:
         """Read a record; None if there is none."""
@@ -89,23 +94,20 @@ class Journal:
         Raises:
             FencedError: Another holds it, or it is gone.
             IllegalTransitionError: It stands elsewhere.
+            UnacknowledgedError: The intent stands in the primary alone: do not act on it.
         """
-        said = self._scripts.run(
-            "advance",
-            [
-                self._account, job_id, token, to.value, _phases(allowed_from(to)),
-                round(HOLD_S * MICROSECONDS_PER_S), _json(event), _json(outcome), OWNER_S,
-                *_fields(fields),
-            ],
-        )  # fmt: skip
+        args = [
+            self._account, job_id, token, to.value, _phases(allowed_from(to)),
+            round(HOLD_S * MICROSECONDS_PER_S), _json(event), _json(outcome), OWNER_S,
+            *_fields(fields),
+        ]  # fmt: skip
+        if to == Phase.SUBMITTING and self.replicas:
+            said, acknowledged = self._scripts.run_acknowledged("advance", args, WAIT_REPLICA_S)
+        else:
+            said, acknowledged = self._scripts.run("advance", args), 1
         _check(said, job_id, to)
-        if to == Phase.SUBMITTING and self._replicas:
-            self._wait_for_replica(job_id)
-
-    def _wait_for_replica(self, job_id: str) -> None:
-        acknowledged = self._redis.wait(1, round(WAIT_REPLICA_S * 1000))
-        if int(acknowledged) < 1:
-            raise FencedError(f"no replica acknowledged the intent of {job_id}")
+        if not acknowledged:
+            raise UnacknowledgedError(f"no replica has the intent of {job_id}")
 
     def note(self, job_id: str, event: Mapping[str, Any]) -> None:
         """Tell those who watch a job."""

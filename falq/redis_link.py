@@ -287,6 +287,12 @@ class ServerFacts:
             )
 
 
+def count_replicas(client: redis.Redis) -> int:
+    """Count the connected replicas; 0 where we may not ask."""
+    info = _allowed(client, "INFO", "replication") or {}
+    return int(info.get("connected_slaves", 0))
+
+
 def check_server(client: redis.Redis) -> ServerFacts:
     """Ask the server about itself; what an ACL forbids is None.
 

@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import Any
 
 from redis import Redis
-from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
 Argument = str | bytes | int | float
@@ -62,6 +61,23 @@ class Scripts:
         except NoScriptError:
             return self._redis.eval(text, 0, *args)
 
-    def add(self, pipe: Pipeline, name: str, args: Sequence[Argument]) -> None:
-        """Add a script to a pipeline."""
-        pipe.eval(self._script(name)[1], 0, *args)
+    def run_acknowledged(
+        self, name: str, args: Sequence[Argument], wait_s: float
+    ) -> tuple[Any, int]:
+        """Run a script, and tell how many replicas have its writes after ``wait_s`` at most.
+
+        Both go over one connection: Redis counts acknowledgements of a connection's writes.
+        """
+        sha, text = self._script(name)
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.evalsha(sha, 0, *args)
+            pipe.wait(1, round(wait_s * 1000))
+            said, acknowledged = pipe.execute(raise_on_error=False)
+            if isinstance(said, NoScriptError):
+                pipe.eval(text, 0, *args)
+                pipe.wait(1, round(wait_s * 1000))
+                said, acknowledged = pipe.execute(raise_on_error=False)
+        for reply in (said, acknowledged):
+            if isinstance(reply, Exception):
+                raise reply
+        return said, int(acknowledged)

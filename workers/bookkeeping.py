@@ -26,6 +26,7 @@ from falq.journal import Journal
 from falq.limits import Limits
 from falq.phases import Phase
 from falq.record import JobRecord
+from falq.redis_link import count_replicas
 from workers.journal_ledger import JournalLedger
 from workers.rq_glue import FalqJob, RefusedFunctionError, RqWorker
 
@@ -63,6 +64,7 @@ class Bookkeeping:
     Args:
         redis: Bytes replies; a pool.
         admission: Leases and sweeps.
+        journal: Is told how many replicas there are.
         account: Whose jobs are served.
         queues: Glob, told to whoever asks.
         concurrency: Jobs at once, told to whoever asks.
@@ -74,6 +76,7 @@ class Bookkeeping:
         self,
         redis: Redis,
         admission: Admission,
+        journal: Journal,
         account: str,
         *,
         queues: str | None,
@@ -87,7 +90,7 @@ class Bookkeeping:
         self.suspended = False
         self._redis = redis
         self._admission = admission
-        self._journal = Journal(redis, account)
+        self._journal = journal
         self._account = account
         self._facts = {"queues": queues or "*", "concurrency": concurrency}
         self._ending = threading.Event()
@@ -104,7 +107,7 @@ class Bookkeeping:
         """
         self._wake, self._lose, self._cancel = wake, lose, cancel
         self._rq.register_birth()  # type: ignore[no-untyped-call]
-        self._announce()
+        self._attempt(self._beat)
         for duty in (self._listen, self._do_rounds):
             thread = threading.Thread(target=duty, name=f"falq{duty.__name__}", daemon=True)
             thread.start()
@@ -216,6 +219,7 @@ class Bookkeeping:
 
     def _beat(self) -> None:
         self.suspended = self._rq.is_suspended()
+        self._journal.replicas = count_replicas(self._redis)
         self._rq.beat()
         self._announce()
 

@@ -32,6 +32,7 @@ def build_engine(
     books = Bookkeeping(
         redis,
         station.admission,
+        station.journal,
         settings.account,
         queues=queues,
         concurrency=concurrency,

@@ -11,13 +11,13 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from falq.admission import Admission
-from falq.journal import FencedError, IllegalTransitionError, Journal
+from falq.journal import FencedError, IllegalTransitionError, Journal, UnacknowledgedError
 from falq.ledger import HeldElsewhereError, stamp
 from falq.phases import TERMINAL, Phase
 from falq.planner import Change
@@ -31,6 +31,8 @@ _T = TypeVar("_T")
 #: A process that slept longer than this between intent and first byte does not send: its
 #: lease may be over and another worker may be looking the request up, seconds.
 INTENT_MARGIN_S = 4.0
+#: How long a queue is held when no replica has acknowledged an intent, seconds.
+REPLICA_HOLD_S = 5.0
 
 
 class JournalLedger:
@@ -72,7 +74,10 @@ class JournalLedger:
         moved = {} if change.to == self.record.phase else stamp(change.to)
         fields = {**moved, **change.fields}
         await self._hold(change)
-        await self._surely(self._write, change, fields, outcome)
+        try:
+            await self._surely(self._write, change, fields, outcome)
+        except UnacknowledgedError:
+            await self._give_back(REPLICA_HOLD_S, "no replica of Redis acknowledges")
         if change.to == Phase.SUBMITTING and "submits" in fields:
             await self._check_awake(asked_at)
         if change.error is not None:
@@ -96,10 +101,15 @@ class JournalLedger:
 
     async def _check_awake(self, asked_at: float) -> None:
         """Take an intent back that is too old to act on; nothing was sent yet."""
-        if time.monotonic() - asked_at <= INTENT_MARGIN_S:
-            return
-        back = Change(to=Phase.QUEUED, fields={"submits": self.record.submits})
-        await self._surely(self._write, back, back.fields, None)
+        if time.monotonic() - asked_at > INTENT_MARGIN_S:
+            await self._give_back(None, "")
+
+    async def _give_back(self, hold_s: float | None, reason: str) -> NoReturn:
+        """Take an intent back: nothing was sent, the job waits again."""
+        fields = {"submits": self.record.submits}
+        back = Change(to=Phase.QUEUED, fields=fields, hold_s=hold_s, hold_reason=reason)
+        await self._hold(back)
+        await self._surely(self._write, back, fields, None)
         raise HeldElsewhereError
 
     async def _hold(self, change: Change) -> None:

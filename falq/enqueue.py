@@ -136,7 +136,7 @@ def _rq_fields(new: NewJob) -> list[Argument]:
         "last_heartbeat": "", "worker_name": "", "group_id": "",
         "data": zlib.compress(call.encode()), "success_callback_name": "",
         "failure_callback_name": "", "stopped_callback_name": "", "description": new.model_id,
-        "timeout": -1, "status": "queued", "origin": new.queue, "meta": "{}",
+        "timeout": -1, "status": "queued", "origin": new.queue,
         "result_ttl": RESULT_TTL_S,
     }  # fmt: skip
     return [part for pair in fields.items() for part in pair]

@@ -18,7 +18,7 @@ local token = tonumber(root[4]) or 0
 local gone = {}
 local granted, reply = 0, { 0, '', 0, gone }
 local work_left = false
--- A queue whose waiting jobs are all in the hands of stock tools is looked at again, us.
+-- A queue of which only dropped jobs are left is looked at again, us: they are ended soon.
 local ELSEWHERE = 2000000
 -- Parking is paid for once per queue and start, but one call must not keep Redis for long.
 local MAX_PARKED = 256
@@ -61,8 +61,10 @@ local function adopt()
   end
 end
 
--- The first job of a queue that no stock tool has cancelled, deleted or taken, and how many
--- are known beside it. Such jobs cost no permit; vanish.lua ends the first two kinds.
+-- The first job of a queue that no stock tool has cancelled or deleted, and how many are
+-- known beside it. Such jobs cost no permit; vanish.lua ends them. A job that a stock worker
+-- popped may start here all the same: nobody holds its record until acquire.lua gives it out,
+-- and that worker may have died in between.
 local function head(q)
   local passed = 0
   while true do
@@ -70,13 +72,12 @@ local function head(q)
     local id = ids[1]
     if not id then return nil, passed end
     local status = call('HGET', RQ_JOB .. id, 'status')
-    local phase = call('HGET', JOB .. id, 'phase')
-    if phase ~= 'queued' or not status or status == 'canceled' or status == 'stopped' then
-      gone[#gone + 1] = id
-      gone[#gone + 1] = q
-    elseif status ~= 'started' then
+    if status and status ~= 'canceled' and status ~= 'stopped'
+      and call('HGET', JOB .. id, 'phase') == 'queued' then
       return id, passed + (ids[2] and 1 or 0)
     end
+    gone[#gone + 1] = id
+    gone[#gone + 1] = q
     passed = passed + 1
   end
 end

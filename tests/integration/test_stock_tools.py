@@ -1,0 +1,138 @@
+"""What RQ's own tools do to falq's queues, and what falq makes of it."""
+
+import re
+import zlib
+
+from admission_world import ACCOUNT, WIDE, World, new_job
+from falq import keys
+from falq.limits import Limits
+from falq.phases import Phase
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+
+def rq_queue(world: World, name: str = "q") -> Queue:
+    return Queue(name, connection=world.redis, serializer=JSONSerializer)
+
+
+def rq_job(world: World, job_id: str) -> Job:
+    return Job.fetch(job_id, connection=world.redis, serializer=JSONSerializer)
+
+
+def pop_as_a_stock_worker_does(world: World, job_id: str) -> None:
+    world.redis.lrem(keys.rq_queue("q"), 0, job_id)
+    rq_job(world, job_id).set_status("started")
+
+
+def test_a_job_whose_stock_worker_died_before_it_was_admitted_is_not_lost(redis_client):
+    world = World(redis_client)
+    world.enqueue("a")
+    pop_as_a_stock_worker_does(world, "a")
+    assert [grant.job_id for grant in world.admit().grants] == ["a"]
+    assert world.admission.acquire("a", "stock") is None
+
+
+def test_a_stock_worker_without_a_key_fails_nobodys_job(redis_client):
+    world = World(redis_client)
+    world.enqueue("a")
+    world.redis.lrem(keys.rq_queue("q"), 0, "a")
+    rq_job(world, "a").set_status("failed")
+    assert [grant.job_id for grant in world.admit().grants] == ["a"]
+
+
+def test_a_job_cancelled_in_a_dashboard_ends_without_a_permit(redis_client):
+    world = World(redis_client)
+    world.enqueue("a", limits=Limits(rate_per_min=1, burst=1, start_interval_s=0))
+    world.enqueue("b", limits=Limits(rate_per_min=1, burst=1, start_interval_s=0))
+    rq_job(world, "a").cancel()
+    assert [grant.job_id for grant in world.admit(2).grants] == ["b"]
+    record = world.journal.get("a")
+    assert record.phase == Phase.CANCELLED
+    assert record.error["may_be_billed"] is False
+    assert world.waiting() == []
+
+
+def test_a_queue_of_which_all_jobs_were_deleted_is_empty(redis_client):
+    world = World(redis_client)
+    for job_id in ("a", "b"):
+        world.enqueue(job_id)
+        rq_job(world, job_id).delete()
+    assert world.admit(2).grants == ()
+    assert world.waiting() == []
+    assert world.admit(2).waiting is False
+    assert {world.phase(job_id) for job_id in ("a", "b")} == {"cancelled"}
+
+
+def test_a_stock_worker_is_held_to_the_limits(redis_client):
+    world = World(redis_client)
+    tight = Limits(max_concurrent=1, start_interval_s=2)
+    world.enqueue("a", limits=tight)
+    world.enqueue("b", limits=tight)
+    for job_id in ("a", "b"):
+        pop_as_a_stock_worker_does(world, job_id)
+    grant = world.admission.acquire("a", "stock")
+    assert grant.job_id == "a"
+    assert world.admission.acquire("b", "stock") == 1.0
+    world.journal.advance("a", grant.token, Phase.FAILED, fields={}, outcome={})
+    assert world.admission.acquire("b", "stock") == 2.0
+    world.pass_time(2_000_000)
+    assert world.admission.acquire("b", "stock").job_id == "b"
+
+
+def test_a_job_put_back_by_a_dashboard_is_swept_in_within_one_call(redis_client):
+    world = World(redis_client)
+    world.enqueue("a")
+    pop_as_a_stock_worker_does(world, "a")
+    world.redis.zrem(keys.waiting(ACCOUNT, "q"), "a")
+    rq_queue(world)._enqueue_job(rq_job(world, "a"))
+    taken, put_back = world.admission.take_in(WIDE)
+    assert (taken, put_back) == (1, [])
+    assert world.waiting() == ["a"]
+
+
+def test_a_requeue_of_an_ended_job_is_told_once(redis_client):
+    world = World(redis_client)
+    token = world.start("a")
+    world.journal.advance("a", token, Phase.FAILED, fields={}, outcome={})
+    rq_queue(world)._enqueue_job(rq_job(world, "a"))
+    assert world.admission.take_in(WIDE) == (0, [("a", "failed")])
+
+
+def test_rq_reads_a_job_of_falq_as_its_own(redis_client):
+    world = World(redis_client)
+    world.enqueue("a")
+    job = rq_queue(world).fetch_job("a")
+    assert (job.func_name, job.kwargs, job.origin) == ("workers.job.run", {"job_id": "a"}, "q")
+    assert job.get_position() == 0
+
+
+def test_falq_writes_the_hash_that_rq_writes(redis_client):
+    world = World(redis_client)
+    world.enqueue("a")
+    job = Job.create(
+        "workers.job.run", kwargs={"job_id": "b"}, id="b", connection=redis_client, origin="q",
+        serializer=JSONSerializer, timeout=-1, result_ttl=86_400, description="fal-ai/flux/dev",
+    )  # fmt: skip
+    rq_queue(world).enqueue_job(job)
+    ours, theirs = (redis_client.hgetall(keys.rq_job(job_id)) for job_id in ("a", "b"))
+    changing = {b"created_at", b"enqueued_at", b"data"}
+    assert set(ours) == set(theirs)
+    assert [ours[name] for name in set(ours) - changing] == [
+        theirs[name] for name in set(ours) - changing
+    ]
+    assert zlib.decompress(ours[b"data"]).replace(b'"a"', b'"b"') == zlib.decompress(
+        theirs[b"data"]
+    )
+    for name in (b"created_at", b"enqueued_at"):
+        shapes = {re.sub(rb"\d", b"0", each[name]) for each in (ours, theirs)}
+        assert len(shapes) == 1
+
+
+def test_two_accounts_that_share_a_queue_name_take_only_their_own(redis_client):
+    world = World(redis_client)
+    world.enqueue("a")
+    world.enqueue("b", account="other")
+    assert world.admission.take_in(WIDE) == (0, [])
+    assert world.waiting() == ["a"]
+    assert new_job("b").account == ACCOUNT

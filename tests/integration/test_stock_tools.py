@@ -4,12 +4,13 @@ import re
 import zlib
 
 from admission_world import ACCOUNT, WIDE, World, new_job
-from falq import keys
-from falq.limits import Limits
-from falq.phases import Phase
 from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
+
+from falq import keys
+from falq.limits import Limits
+from falq.phases import Phase
 
 
 def rq_queue(world: World, name: str = "q") -> Queue:

@@ -64,6 +64,7 @@ class CallRequest:
         return {
             "output": self.output.to_dict(),
             "poll_interval_s": self.config.poll_interval,
+            "start_interval_s": self.config.start_interval,
             "fixed_poll_s": self.fixed_poll_s,
             "max_polls": self.max_polls,
             "nonce": self.nonce,

@@ -24,6 +24,7 @@ from falq.planner import Change
 from falq.polling import backoff_s
 from falq.record import JobRecord
 from workers.rivals import awaited_alike
+from workers.spacing import Spacing
 from workers.threads import Threads
 
 _P = ParamSpec("_P")
@@ -44,6 +45,7 @@ class JournalLedger:
         record: As it was read after the grant.
         threads: Where blocking calls run.
         redis: Where equal jobs are looked for.
+        spacing: Of this process' paid POSTs.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class JournalLedger:
         record: JobRecord,
         threads: Threads,
         redis: Redis,
+        spacing: Spacing,
     ) -> None:
         self.record = record
         self.cancel_asked = asyncio.Event()
@@ -62,6 +65,7 @@ class JournalLedger:
         self._admission = admission
         self._threads = threads
         self._redis = redis
+        self._spacing = spacing
 
     def ask_cancel(self) -> None:
         """Somebody wants the job cancelled."""
@@ -80,6 +84,8 @@ class JournalLedger:
             await self._give_back(REPLICA_HOLD_S, "no replica of Redis acknowledges")
         if change.to == Phase.SUBMITTING and "submits" in fields:
             await self._check_awake(asked_at)
+            interval_s = float(self.record.options.get("start_interval_s") or 0.0)
+            await self._spacing.keep(self.record.queue, interval_s)
         if change.error is not None:
             fields["error"] = change.error.to_dict()
         known = {name: v for name, v in fields.items() if hasattr(self.record, name)}

@@ -15,13 +15,16 @@ from falq.fal.client import FalClient
 from falq.following import FollowRules
 from falq.home import ensure_home, spool_directory
 from falq.journal import Journal
-from falq.pipeline import Pipeline, Saver
+from falq.phases import TERMINAL
+from falq.pipeline import Pipeline
 from falq.planner import Change
 from falq.record import JobRecord
 from falq.settings import Settings
 from falq.submitting import SubmitRules
 from workers.journal_ledger import JournalLedger
-from workers.saving import WorkerSaver, drop_delivered
+from workers.saving import WorkerSaver
+from workers.spacing import Spacing
+from workers.spool import drop_delivered
 from workers.threads import Threads
 
 #: Blocking calls at once; Redis answers in well under a millisecond.
@@ -38,7 +41,9 @@ class Station:
         grace_s: How long fal's history is searched for a lost request.
     """
 
-    def __init__(self, settings: Settings, redis: Redis, saver: Saver, *, grace_s: float) -> None:
+    def __init__(
+        self, settings: Settings, redis: Redis, saver: WorkerSaver, *, grace_s: float
+    ) -> None:
         self.settings = settings
         self.redis = redis
         self.admission = Admission(redis, settings.account)
@@ -46,6 +51,7 @@ class Station:
         self.client = FalClient(settings.hosts, settings.key)
         self.threads = Threads(THREADS, "falq-redis")
         self._saver = saver
+        self._spacing = Spacing()
         self._rules = SubmitRules(
             grace_s=grace_s, resubmit=settings.on_unknown_submit == "resubmit"
         )
@@ -55,7 +61,9 @@ class Station:
         record = await self.threads.run(self.journal.find, grant.job_id)
         if record is None or record.token != grant.token:
             return None
-        return JournalLedger(self.journal, self.admission, record, self.threads, self.redis)
+        return JournalLedger(
+            self.journal, self.admission, record, self.threads, self.redis, self._spacing
+        )
 
     async def work(self, ledger: JournalLedger) -> JobRecord:
         """Do a job as far as it goes.
@@ -65,9 +73,12 @@ class Station:
         """
         try:
             refuse_newer(ledger.record)
-            return await self._pipeline(ledger).run()
+            record = await self._pipeline(ledger).run()
         except UsageError as error:
-            return await _end(ledger, error)
+            record = await _end(ledger, error)
+        if record.phase in TERMINAL:
+            await self._saver.part(record)
+        return record
 
     async def refuse(self, grant: Grant, reason: str) -> JobRecord | None:
         """Fail a job that this worker must not run; nothing of it was sent."""
@@ -103,6 +114,7 @@ class Station:
     async def close(self) -> None:
         """Close what this process opened."""
         await self.client.aclose()
+        await self._saver.aclose()
         self.threads.close()
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from falq import outcome
 from falq.calling import Caller, CallRequest, new_job_id
-from falq.errors import ERROR_TYPES, FalqError, OutputError, RedisUnavailableError, UsageError
+from falq.errors import OutputError, RedisUnavailableError, UsageError
+from falq.fetching import may_be_there, outcome_of, salvage, settle
 from falq.files.spec import OutputSpec
-from falq.meeting import leave_nonce, remove_nonce
+from falq.meeting import leave_nonce, part_ways, remove_nonce
 from falq.model_id import parse_model_id
 from falq.phases import TERMINAL, Phase
 from falq.queue_config import QueueConfig, load_queue_config
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from falq.record import JobRecord
 
 OnEvent = Callable[[Mapping[str, Any]], None]
+Upload = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def run_fal_api_job(
@@ -132,14 +133,26 @@ def perform(
     *,
     no_queue: bool = False,
     wait_s: float | None = None,
+    upload: Upload | None = None,
     on_event: OnEvent | None = None,
 ) -> dict[str, Any]:
     """Make a call and give its outcome, or a ticket when ``wait_s`` is over first.
+
+    Args:
+        settings: Key and queue.
+        request: The call.
+        no_queue: From this process.
+        wait_s: None waits for the end.
+        upload: Puts addresses in place of local files; called when the place for the output
+            is known to be good, and before anything is enqueued or sent.
+        on_event: Is told what happens meanwhile.
 
     Raises:
         FalqError: What went wrong.
     """
     request = dataclasses.replace(request, output=prepare_output(request.output))
+    if upload is not None:
+        request = dataclasses.replace(request, arguments=upload(request.arguments))
     if no_queue:
         settings.require_key()
         return _directly(settings, request, new_job_id(), on_event)
@@ -159,10 +172,12 @@ def prepare_output(output: OutputSpec) -> OutputSpec:
     Raises:
         UsageError: It cannot be written, or ``-O`` leads outside.
     """
-    from falq.files.output import ensure_writable
+    from falq.files.output import check_output_file, ensure_writable
 
     resolved = output.resolved(str(Path.cwd()))
     ensure_writable(resolved.directory)
+    if resolved.output_file is not None:
+        check_output_file(resolved.directory, resolved.output_file)
     return resolved
 
 
@@ -206,7 +221,8 @@ class QueuedCall:
                 if not error.refused:
                     raise
                 return self._without_queue(error)
-            self.over = False
+            # A job that we attach to has the nonce of its own caller.
+            self.over = enqueued.deduplicated
             self.job_id = enqueued.job_id
             self.on_event({"job_id": self.job_id, "deduplicated": enqueued.deduplicated})
             record = caller.wait(
@@ -227,6 +243,7 @@ class QueuedCall:
         self.over = True
         shown = settle(self.settings, record, self.request.output, self.on_event)
         caller.delivered(record.job_id)
+        part_ways(record.options)
         return shown | {"deduplicated": deduplicated}
 
     def _without_queue(self, error: RedisUnavailableError) -> dict[str, Any]:
@@ -274,6 +291,7 @@ def attend(
             return outcome.ticket(job_id, record.phase, record.request_id, position)
         shown = settle(settings, record, OutputSpec.of(record.options), on_event)
         caller.delivered(job_id)
+        part_ways(record.options)
         return shown
 
 
@@ -305,6 +323,7 @@ def fetch_result(
             record = _asked_again(caller, record, output, on_event)
         shown = salvage(settings, record, output, on_event)
         caller.delivered(job_id)
+        part_ways(record.options)
         return shown
 
 
@@ -317,78 +336,3 @@ def _asked_again(
         return caller.wait(record.job_id, on_event=on_event)
     finally:
         remove_nonce(output.directory, nonce)
-
-
-def salvage(
-    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
-) -> dict[str, Any]:
-    """Give the outcome of an ended job with its files where they are wanted.
-
-    Raises:
-        FalqError: The job failed, or a file could not be saved here.
-    """
-    here = output.to_dict() == OutputSpec.of(record.options).to_dict()
-    if record.result is None or record.phase == Phase.CANCELLED:
-        return outcome_of(record)
-    if record.phase == Phase.DONE and here:
-        return settle(settings, record, output, on_event)
-    return fetch(settings, record, output, on_event)
-
-
-def may_be_there(record: JobRecord) -> bool:
-    """Tell whether fal may have a result that we did not get."""
-    if record.phase == Phase.UNKNOWN:
-        return True
-    kind = str((record.error or {}).get("type"))
-    missed = kind in ("JobTimeoutError", "UnreachableError", "NetworkError")
-    missed = missed or (record.outcome or {}).get("status") == outcome.RESULT_ENDPOINT_ONLY
-    return missed and record.request_id is not None
-
-
-def settle(
-    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
-) -> dict[str, Any]:
-    """Give the outcome of a job that ended; files that are elsewhere are fetched here.
-
-    Raises:
-        FalqError: The job failed, or a file could not be saved here.
-    """
-    shown = record.outcome or {}
-    here = all(Path(file["path"]).is_file() for file in shown.get("files") or [])
-    if record.phase == Phase.DONE and (shown.get("remote") or not here):
-        return fetch(settings, record, output, on_event)
-    return outcome_of(record)
-
-
-def fetch(
-    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
-) -> dict[str, Any]:
-    """Save the files of a result into a directory of this machine, without a new call.
-
-    Raises:
-        ArtifactError: A file could not be saved, or is not what the worker saw.
-    """
-    from falq.direct import go_on
-
-    seen = {file["url"]: file["sha256"] for file in (record.outcome or {}).get("files") or []}
-    options = record.options | {"output": output.to_dict()}
-    again = dataclasses.replace(
-        record, phase=Phase.DOWNLOADING, options=options, downloading_at=time.time(), outcome=None
-    )
-    shown = outcome_of(go_on(settings, again, on_event, needs_key=False))
-    for file in shown["files"]:
-        if file["url"] is not None and seen.get(file["url"], file["sha256"]) != file["sha256"]:
-            raise ERROR_TYPES["DownloadError"](
-                f"{file['path']} is not the file that the worker saw (sha256 differs)",
-                job_id=record.job_id,
-            )
-    return shown
-
-
-def outcome_of(record: JobRecord) -> dict[str, Any]:
-    """Give the outcome of a job, or raise its error."""
-    if record.error is not None:
-        error = FalqError.from_dict(record.error)
-        error.outcome = record.outcome
-        raise error
-    return dict(record.outcome or {})

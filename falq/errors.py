@@ -216,6 +216,8 @@ class DownloadError(ArtifactError):
 class OutputError(ArtifactError):
     """A file could not be written where it should go."""
 
+    default_hint = "make room or choose another place: falq result JOB -o DIR, without a new call"
+
 
 def _family(kind: type[FalqError]) -> dict[str, type[FalqError]]:
     found = {kind.__name__: kind}

@@ -72,7 +72,13 @@ def endpoint_only(
     return shown | {"platform_request": dict(platform_request) if platform_request else None}
 
 
-def failed(record: JobRecord, now: float, error: FalqError) -> dict[str, Any]:
+def failed(
+    record: JobRecord,
+    now: float,
+    error: FalqError,
+    *,
+    logs: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Give the outcome of a failed job; a result that is already there stays in it."""
     known = error.about(
         model_id=record.model_id, request_id=record.request_id, job_id=record.job_id
@@ -81,6 +87,8 @@ def failed(record: JobRecord, now: float, error: FalqError) -> dict[str, Any]:
     shown["timings"] = timings(record, now)
     if record.result is not None:
         shown["result"] = record.result
+    if logs:
+        shown["logs"] = [dict(line) for line in logs]
     return shown
 
 

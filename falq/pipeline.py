@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from falq import outcome, planner
-from falq.errors import DownloadError, FalqError, ResultEndpointError
+from falq.errors import (
+    ArtifactError,
+    DownloadError,
+    FalqError,
+    OutputError,
+    ResultEndpointError,
+)
 from falq.fal.client import FalClient
 from falq.following import Follower, FollowRules
 from falq.ledger import Ledger
@@ -28,8 +34,9 @@ Note = Callable[[Mapping[str, Any]], Awaitable[None]]
 class Saved:
     """What became of a result's artifacts.
 
-    ``files`` as in design 1.4; ``failures`` are ``{field, url, error}``. ``remote`` says that
-    the caller's directory is out of sight: the caller fetches the files itself.
+    ``files`` as in design 1.4; ``failures`` are those of ``falq.files.save.SavedFiles``.
+    ``remote`` says that the caller's directory is out of reach: the caller fetches the files
+    itself, and ``files`` tells what it must find.
     """
 
     files: Sequence[Mapping[str, Any]] = ()
@@ -107,8 +114,11 @@ class Pipeline:
         """Apply a change; one that carries an error ends the job with its outcome."""
         if change.error is None:
             return await self.ledger.apply(change)
-        shown = outcome.failed(self.ledger.record, time.time(), change.error)
-        return await self.ledger.apply(change, shown)
+        return await self.ledger.apply(change, self._failed(change.error))
+
+    def _failed(self, error: FalqError) -> dict[str, Any]:
+        logs = self.logs or self.ledger.record.logs
+        return outcome.failed(self.ledger.record, time.time(), error, logs=logs)
 
     async def _cancel_unsent(self) -> bool:
         error = planner.cancelled(may_be_billed=False)
@@ -129,6 +139,7 @@ class Pipeline:
                 to="downloading",
                 fields={
                     "result": followed.output.output,
+                    "logs": self.logs,
                     "billable_units": followed.output.billable_units,
                     "recovered": followed.recovered or self.ledger.record.recovered,
                 },
@@ -140,15 +151,15 @@ class Pipeline:
         return await self.ledger.apply(Change(to="done", fields={}), shown)
 
     async def _download(self) -> bool:
-        record = self.ledger.record
+        logs = self.logs or self.ledger.record.logs
         try:
-            saved = await self.saver.save(record, self.logs, self.ledger.note)
+            saved = await self.saver.save(self.ledger.record, logs, self.ledger.note)
         except FalqError as error:
             return await self._apply(Change(to="failed", fields={}, error=error))
         if saved.failures:
             return await self._partly(saved)
         shown = outcome.completed(
-            self.ledger.record, time.time(), saved.files, logs=self.logs, log_path=saved.log_path
+            self.ledger.record, time.time(), saved.files, logs=logs, log_path=saved.log_path
         )
         if saved.remote:
             shown["remote"] = True
@@ -157,16 +168,18 @@ class Pipeline:
     async def _partly(self, saved: Saved) -> bool:
         """End a job of which some files are missing; the result and the rest are kept."""
         error = partly_error(saved)
-        shown = outcome.failed(self.ledger.record, time.time(), error)
-        shown["files"] = [dict(file) for file in saved.files]
+        shown = self._failed(error) | {"files": [dict(file) for file in saved.files]}
         return await self.ledger.apply(Change(to="failed", fields={}, error=error), shown)
 
 
-def partly_error(saved: Saved) -> DownloadError:
+def partly_error(saved: Saved) -> ArtifactError:
     """Give the error of a result of which some artifacts could not be saved."""
     missing = "; ".join(f"{each['field']}: {each['error']}" for each in saved.failures)
     whole = len(saved.files) + len(saved.failures)
-    return DownloadError(
+    unwritten = all(each["type"] == OutputError.__name__ for each in saved.failures)
+    kind = OutputError if unwritten else DownloadError
+    return kind(
         f"{len(saved.failures)} of {whole} files could not be saved: {missing}",
+        retryable=any(each["retryable"] for each in saved.failures),
         detail=[dict(each) for each in saved.failures],
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 #: Fields kept as JSON text in Redis.
-JSON_FIELDS = frozenset({"arguments", "options", "error", "outcome", "result"})
+JSON_FIELDS = frozenset({"arguments", "options", "error", "outcome", "result", "logs"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,8 @@ class JobRecord:
     """Everything that falq knows of one job.
 
     ``job_id`` is ours, ``request_id`` fal's. Times are Unix seconds. ``result`` is fal's own
-    JSON, kept from the moment it is known so that a failed download can be repeated;
+    JSON, kept with the model's ``logs`` from the moment it is known so that a failed download
+    can be repeated;
     ``outcome`` is the object that the caller gets (design 1.4), ``error`` its error part.
     ``token`` fences late workers off; ``deaths`` counts holders lost since the last progress.
     ``resumed_at`` is when somebody asked for it once more; its time starts again then.
@@ -63,6 +64,7 @@ class JobRecord:
     error: dict[str, Any] | None = None
     outcome: dict[str, Any] | None = None
     result: Any = None
+    logs: list[dict[str, Any]] = field(default_factory=list)
     billable_units: float | None = None
     cancel_requested: bool = False
     delivered: bool = False

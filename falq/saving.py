@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from falq.errors import ArtifactError
 from falq.files.artifacts import SavedFile
 from falq.files.download import Downloader
 from falq.files.policy import MediaPolicy
@@ -15,6 +17,9 @@ from falq.files.spec import OutputSpec
 from falq.pipeline import Note, Saved
 from falq.record import JobRecord
 from falq.settings import Settings
+
+#: How far a download has come is told so often, seconds; quick ones pass unmentioned.
+TELL_EVERY_S = 0.5
 
 
 def media_policy(settings: Settings) -> MediaPolicy:
@@ -44,27 +49,54 @@ class LocalSaver:
         record: JobRecord,
         logs: Sequence[Mapping[str, Any]],
         note: Note,
+        file_mode: int | None = None,
     ) -> Saved:
-        """Save into a directory of the caller's choice."""
-        saved = await save_result(
-            record.result,
-            downloader=self._downloader,
-            output=output,
-            job=facts_of(record, sandbox=self._sandbox),
-            logs=logs,
-            known=known_files(record),
-        )
+        """Save into a directory of the caller's choice, with the permissions of its files."""
+        async with _told(note) as progress:
+            saved = await save_result(
+                record.result,
+                downloader=self._downloader,
+                output=output,
+                job=facts_of(record, sandbox=self._sandbox),
+                logs=logs,
+                known=known_files(record),
+                file_mode=file_mode,
+                on_progress=progress,
+            )
         for warning in saved.warnings:
             await note({"warning": warning})
-        if saved.failures and not saved.files and len(saved.failures) == 1:
-            failure = saved.failures[0]
-            raise ArtifactError(
-                f"{failure['field']} could not be saved: {failure['error']}",
-                retryable=bool(failure.get("retryable")),
-                detail=[dict(failure)],
-            )
         files = [file.to_dict() for file in saved.files]
         return Saved(files=files, failures=saved.failures, log_path=saved.log_path)
+
+
+@dataclass
+class _Progress:
+    """The download that was heard of last; several at once take turns."""
+
+    latest: dict[str, Any] | None = None
+
+    def __call__(self, field: str, done: int, total: int | None) -> None:
+        self.latest = {"download": field, "bytes": done, "of": total}
+
+    async def tell(self, note: Note) -> None:
+        told = None
+        while True:
+            await asyncio.sleep(TELL_EVERY_S)
+            if self.latest is not None and self.latest != told:
+                told = self.latest
+                await note(told)
+
+
+@contextlib.asynccontextmanager
+async def _told(note: Note) -> AsyncIterator[_Progress]:
+    """Tell those who watch how far downloads have come, for the length of a ``with``."""
+    progress = _Progress()
+    telling = asyncio.create_task(progress.tell(note))
+    try:
+        yield progress
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
 
 
 def facts_of(record: JobRecord, *, sandbox: bool) -> JobFacts:
@@ -81,6 +113,6 @@ def facts_of(record: JobRecord, *, sandbox: bool) -> JobFacts:
 
 
 def known_files(record: JobRecord) -> list[SavedFile]:
-    """Give the files that an earlier, partial saving of the job left."""
+    """Give the files that an earlier saving of the job left, here or on another machine."""
     files = (record.outcome or {}).get("files") or []
     return [SavedFile.from_dict(dict(file)) for file in files]

@@ -181,10 +181,11 @@ def _call(
     from falq.cli.call import run_call
     from falq.cli.show import Voice
     from falq.schema.checking import check_arguments, with_required_defaults
+    from falq.uploading import promised_values
 
     arguments = _arguments(lock, inputs, options)
     arguments = with_required_defaults(arguments, lock.schema.input)
-    candidate = {**arguments, **_promised(options["upload_field"])}
+    candidate = {**arguments, **promised_values(options["upload_field"], lock.schema.input)}
     voice = Voice(quiet=options["quiet"])
     hint = f"nothing was sent; the schema is of {lock.locked_on}: falq generate --force renews it"
     for warning in check_arguments(candidate, lock.schema.input, hint=hint):
@@ -222,9 +223,3 @@ def _value(raw: Any, field: Field) -> Any:
     if isinstance(raw, tuple):
         return values_from_texts(raw, field)
     return value_from_text(raw, field)
-
-
-def _promised(upload_fields: Iterable[str]) -> dict[str, str]:
-    """Give fields that --upload-field fills a value, so that they do not count as missing."""
-    pairs = (pair.partition("=") for pair in upload_fields)
-    return {name: path for name, equals, path in pairs if equals}

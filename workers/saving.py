@@ -1,22 +1,22 @@
-"""Where a worker saves: in the caller's directory if it sees it, else in its own spool."""
+"""Where a worker saves: in the caller's directory if it reaches it, else in its own spool."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from falq.errors import ArtifactError
 from falq.files.download import Downloader
 from falq.files.spec import OutputSpec
 from falq.home import spool_directory
-from falq.journal import Journal
-from falq.meeting import remove_nonce, sees
+from falq.meeting import meet, part_ways
 from falq.pipeline import Note, Saved
 from falq.record import JobRecord
 from falq.saving import LocalSaver, media_policy
 from falq.settings import Settings
+from workers.spool import bound_spool
 
 #: The spool holds so much at most; the oldest jobs go first.
 MAX_SPOOL_BYTES = 2 * 1024 * 1024 * 1024
@@ -25,8 +25,8 @@ MAX_SPOOL_BYTES = 2 * 1024 * 1024 * 1024
 class WorkerSaver:
     """Saves for callers near and far.
 
-    A caller whose directory is out of sight fetches from fal itself; the spool proves what
-    was there (sha256), and is bounded.
+    A caller whose directory is out of reach fetches from fal itself; the spool proves what
+    was there (sha256), and keeps it for a ``falq result`` on this machine.
 
     Args:
         settings: The worker's.
@@ -39,43 +39,40 @@ class WorkerSaver:
         self._spool = spool_directory(home)
 
     async def save(self, record: JobRecord, logs: Sequence[Mapping[str, Any]], note: Note) -> Saved:
-        """Save what is not saved yet; see ``falq.pipeline.Saver``."""
+        """Save what is not saved yet; see ``falq.pipeline.Saver``.
+
+        For a far caller nothing fails here: what becomes of the files is seen where they are
+        wanted.
+        """
         output = OutputSpec.of(record.options)
         nonce = record.options.get("nonce")
-        in_sight = await self._downloader.in_thread(sees, output.directory, nonce)
-        if in_sight:
-            saved = await self._local.save_to(output, record, logs, note)
-            if not saved.failures:
-                await self._downloader.in_thread(remove_nonce, output.directory, nonce)
-            return saved
+        file_mode = await self._downloader.in_thread(meet, output.directory, nonce)
+        if file_mode is not None:
+            return await self._local.save_to(output, record, logs, note, file_mode)
+        try:
+            return await self._spooled(output, record, note)
+        except (ArtifactError, OSError) as error:
+            await note({"warning": f"no copy is kept by the worker: {error}"})
+            return Saved(remote=True)
+
+    async def _spooled(self, output: OutputSpec, record: JobRecord, note: Note) -> Saved:
         await self._downloader.in_thread(bound_spool, self._spool, MAX_SPOOL_BYTES)
-        spooled = replace(output, directory=str(self._spool / record.job_id), output_file=None)
-        saved = await self._local.save_to(spooled, record, logs, note)
-        return replace(saved, remote=True)
+        inside = replace(
+            output,
+            directory=str(self._spool / record.job_id),
+            output_file=None,
+            save_logs=False,
+            save_logs_inline=False,
+        )
+        saved = await self._local.save_to(inside, record, [], note)
+        for failure in saved.failures:
+            await note({"warning": f"{failure['field']}: {failure['error']}"})
+        return Saved(files=saved.files, remote=True)
+
+    async def part(self, record: JobRecord) -> None:
+        """Take away what the caller of an ended job left for this worker."""
+        await self._downloader.in_thread(part_ways, record.options)
 
     async def aclose(self) -> None:
         """Close connections and threads."""
         await self._downloader.aclose()
-
-
-def bound_spool(spool: Path, max_bytes: int) -> None:
-    """Remove the oldest jobs' files until the spool is within its bound."""
-    jobs = sorted(
-        (entry for entry in spool.iterdir() if entry.is_dir() and not entry.is_symlink()),
-        key=lambda entry: entry.stat().st_mtime,
-    )
-    sizes = {job: sum(f.stat().st_size for f in job.iterdir() if f.is_file()) for job in jobs}
-    excess = sum(sizes.values()) - max_bytes
-    for job in jobs:
-        if excess <= 0:
-            return
-        shutil.rmtree(job, ignore_errors=True)
-        excess -= sizes[job]
-
-
-def drop_delivered(spool: Path, journal: Journal) -> None:
-    """Remove the files of jobs whose callers have their own copies, or that are forgotten."""
-    spooled = [entry.name for entry in spool.iterdir() if entry.is_dir()]
-    kept = {record.job_id for record in journal.read_many(spooled) if not record.delivered}
-    for job_id in set(spooled) - kept:
-        shutil.rmtree(spool / job_id, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,7 @@ class _Running:
         config = load_queue_config(queue_config_path, settings.queue_overrides, warn)
         request = CallRequest(
             model_id=parse_model_id(model_id),
-            arguments=with_uploads(
-                settings, arguments, options["upload_field"], input_schema, self._on_event
-            ),
+            arguments=arguments,
             output=OutputSpec(
                 directory=str(Path(options["output"]).absolute()),
                 output_file=options["output_file"],
@@ -163,11 +162,19 @@ class _Running:
             max_polls=options["max_polls"],
         )
         wait_s = 0.0 if options["no_wait"] else options["wait_s"]
+        upload = partial(
+            with_uploads,
+            settings,
+            upload_fields=options["upload_field"],
+            input_schema=input_schema,
+            on_event=self._on_event,
+        )
         return perform(
             settings,
             request,
             no_queue=options["no_queue"],
             wait_s=wait_s,
+            upload=upload,
             on_event=self._on_event,
         )
 

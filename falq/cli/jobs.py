@@ -11,6 +11,7 @@ import click
 from falq.cli.progress import Progress
 from falq.cli.show import Voice, as_table, emit, emit_table
 from falq.errors import UsageError
+from falq.meeting import part_ways
 from falq.phases import TERMINAL, Phase
 
 _JSON = click.option("--json", "json_wanted", is_flag=True, help="Print JSON on a terminal too.")
@@ -92,6 +93,8 @@ def cancel_job(job_id: str) -> dict[str, Any]:
         if before is None:
             caller.get(job_id)
         record = caller.get(job_id)
+        if record.phase == Phase.CANCELLED:
+            part_ways(record.options)
         if before in TERMINAL | {Phase.UNKNOWN}:
             outcome, said = "already_ended", f"the job was {before.value} already"
         elif before == Phase.QUEUED and record.phase == Phase.CANCELLED:

@@ -129,8 +129,7 @@ def writing(path: str) -> Iterator[None]:
     except OSError as err:
         reason = _REASONS.get(err.errno or 0, err.strerror or str(err))
         message = f"cannot write to {path}: {reason} on {socket.gethostname()}"
-        hint = "make room or choose another --output, then: falq result JOB -o DIR"
-        raise OutputError(message, hint) from err
+        raise OutputError(message) from err
 
 
 def _create(directory_fd: int, label: str) -> tuple[str, int]:

@@ -1,0 +1,104 @@
+"""An ended job's outcome, with its files where they are wanted; never by a new call."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from falq import outcome
+from falq.errors import FalqError
+from falq.files.spec import OutputSpec
+from falq.phases import Phase
+from falq.record import JobRecord
+from falq.settings import Settings
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+def salvage(
+    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
+) -> dict[str, Any]:
+    """Give the outcome of an ended job, and try again what could not be saved.
+
+    Raises:
+        FalqError: The job failed, or a file could not be saved here.
+    """
+    here = output.to_dict() == OutputSpec.of(record.options).to_dict()
+    if record.result is None or record.phase == Phase.CANCELLED:
+        return outcome_of(record)
+    if record.phase == Phase.DONE and here:
+        return settle(settings, record, output, on_event)
+    return fetch(settings, record, output, on_event)
+
+
+def settle(
+    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
+) -> dict[str, Any]:
+    """Give the outcome of a job that ended; files that are elsewhere are fetched here.
+
+    Raises:
+        FalqError: The job failed, or a file could not be saved here.
+    """
+    shown = record.outcome or {}
+    here = all(Path(file["path"]).is_file() for file in shown.get("files") or [])
+    if record.phase == Phase.DONE and (shown.get("remote") or not here):
+        return fetch(settings, record, output, on_event)
+    return outcome_of(record)
+
+
+def fetch(
+    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
+) -> dict[str, Any]:
+    """Save the files of a result into a directory of this machine, without a new call.
+
+    Files that an earlier saving left on this machine are copied, even if fal has them no more;
+    others must be what that saving saw.
+
+    Raises:
+        ArtifactError: A file could not be saved; the others are there.
+    """
+    from falq.direct import go_on
+
+    again = dataclasses.replace(
+        record,
+        phase=Phase.DOWNLOADING,
+        options=record.options | {"output": output.to_dict()},
+        downloading_at=time.time(),
+        error=None,
+    )
+    ended = go_on(settings, again, on_event, needs_key=False)
+    return outcome_of(dataclasses.replace(ended, outcome=_with_first_timings(ended, record)))
+
+
+def _with_first_timings(ended: JobRecord, record: JobRecord) -> dict[str, Any]:
+    """Count what the job itself took, not the days that its files were left lying."""
+    shown = dict(ended.outcome or {})
+    told = (record.outcome or {}).get("timings")
+    if told:
+        timings = {**told, "download_s": shown["timings"]["download_s"]}
+        parts = ("queued_s", "running_s", "download_s")
+        timings["total_s"] = round(sum(timings[part] for part in parts), 3)
+        shown["timings"] = timings
+    return shown
+
+
+def may_be_there(record: JobRecord) -> bool:
+    """Tell whether fal may have a result that we did not get."""
+    if record.phase == Phase.UNKNOWN:
+        return True
+    kind = str((record.error or {}).get("type"))
+    missed = kind in ("JobTimeoutError", "UnreachableError", "NetworkError")
+    missed = missed or (record.outcome or {}).get("status") == outcome.RESULT_ENDPOINT_ONLY
+    return missed and record.request_id is not None
+
+
+def outcome_of(record: JobRecord) -> dict[str, Any]:
+    """Give the outcome of a job, or raise its error."""
+    if record.error is not None:
+        error = FalqError.from_dict(record.error)
+        error.outcome = record.outcome
+        raise error
+    return dict(record.outcome or {})

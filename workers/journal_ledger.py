@@ -53,6 +53,7 @@ class JournalLedger:
         journal: Journal,
         admission: Admission,
         record: JobRecord,
+        *,
         threads: Threads,
         redis: Redis,
         spacing: Spacing,

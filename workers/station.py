@@ -62,7 +62,12 @@ class Station:
         if record is None or record.token != grant.token:
             return None
         return JournalLedger(
-            self.journal, self.admission, record, self.threads, self.redis, self._spacing
+            self.journal,
+            self.admission,
+            record,
+            threads=self.threads,
+            redis=self.redis,
+            spacing=self._spacing,
         )
 
     async def work(self, ledger: JournalLedger) -> JobRecord:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from falq.errors import FalqError, NetworkError
-from falq.fal.problems import error_types, paid_problem, retry_after, words
+from falq.fal.problems import ended_problem, error_types, paid_problem, retry_after, words
 from falq.fal.reading import Reply, integer, mapping
 from falq.fal.replies import Output, read_output, read_ref
 from falq.fal.urls import RequestRef
@@ -153,5 +153,7 @@ def _read_failure(model_id: str, reply: Reply, *, ran: bool) -> Busy | Refused |
     kind = _LOST_BY_STATUS.get(reply.status, server)
     if kind is None:
         return Refused(error)
-    failed = ran and reply.status >= 500 and bool(error_types(reply))
-    return Lost(kind, error if failed else _unsure(error), reply.request_id, failed)
+    if ran and reply.status >= 500 and error_types(reply):
+        ended = ended_problem(reply, model_id=model_id, request_id=reply.request_id)
+        return Lost(kind, ended, reply.request_id, failed_at_fal=True)
+    return Lost(kind, _unsure(error), reply.request_id)

@@ -144,7 +144,7 @@ def result_problem(reply: Reply, *, model_id: str, request_id: str) -> FalqError
     return read_problem(reply, model_id=model_id, request_id=request_id)
 
 
-def ended_problem(reply: Reply, *, model_id: str, request_id: str) -> FalqError:
+def ended_problem(reply: Reply, *, model_id: str, request_id: str | None) -> FalqError:
     """Make the error of a request whose own end this answer is."""
     fields = _fields(reply, model_id) | {"request_id": request_id}
     return _refusal(reply, fields, may_be_billed=_may_be_billed(reply))

@@ -21,14 +21,16 @@ from rq.job import Job
 
 from falq import keys, presence
 from falq.admission import Admission, Grant
-from falq.errors import ConfigurationError
+from falq.errors import ConfigurationError, UsageError
+from falq.foreign import describe, foreign_fields
 from falq.journal import Journal
 from falq.limits import Limits
 from falq.phases import Phase
 from falq.record import JobRecord
 from falq.redis_link import count_replicas
+from falq.scripts import Scripts
 from workers.journal_ledger import JournalLedger
-from workers.rq_glue import FalqJob, RefusedFunctionError, RqWorker
+from workers.rq_glue import FalqJob, RefusedFunctionError, RqWorker, foreign_spec
 
 log = logging.getLogger("falq.worker")
 
@@ -90,6 +92,7 @@ class Bookkeeping:
         self.suspended = False
         self._redis = redis
         self._admission = admission
+        self._scripts = Scripts(redis)
         self._journal = journal
         self._account = account
         self._facts = {"queues": queues or "*", "concurrency": concurrency}
@@ -240,12 +243,29 @@ class Bookkeeping:
         except RefusedFunctionError as error:
             held.refusal = str(error)
         except Exception as error:  # noqa: BLE001  # a job that cannot be read is refused, too
-            held.refusal = f"the job cannot be read: {type(error).__name__}"
+            held.refusal = f"the job cannot be read as RQ's JSON: {type(error).__name__}"
         if grant.adopted:
             self._rq.clear_others(job)
+        elif held.refusal is None:
+            held.refusal = self._describe(grant, job)
         held.job = job
         held.execution = self._rq.start(job)
         return held
+
+    def _describe(self, grant: Grant, job: FalqJob) -> str | None:
+        """Fill the record of a job that a stock tool enqueued; say why it cannot be run."""
+        keywords = foreign_spec(job)
+        if keywords == {"job_id": grant.job_id}:
+            return None
+        try:
+            fields = foreign_fields(keywords or {})
+        except UsageError as error:
+            return error.message
+        describe(
+            self._scripts, self._account, grant.job_id,
+            queue=grant.queue, fields=fields, token=grant.token,
+        )  # fmt: skip
+        return None
 
     def end(self, held: Held, record: JobRecord | None) -> None:
         """Show how a job ended; None or a record that goes on: it is not ours any more."""

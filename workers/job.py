@@ -14,11 +14,13 @@ from typing import Any
 from rq import get_current_job
 
 from falq.admission import Grant
-from falq.errors import ERROR_TYPES, FalqError
+from falq.errors import ERROR_TYPES, FalqError, UsageError
+from falq.foreign import describe, foreign_fields
 from falq.ledger import HeldElsewhereError
 from falq.phases import TERMINAL, Phase
 from falq.record import JobRecord
 from falq.redis_link import connect
+from falq.scripts import Scripts
 from falq.settings import Settings
 from workers.station import Station, build_station
 
@@ -28,21 +30,40 @@ _RENEW_S = 2.5
 _FOLLOW_S = 0.5
 
 
-async def run(job_id: str) -> dict[str, Any]:
+async def run(job_id: str | None = None, **keywords: Any) -> dict[str, Any]:
     """Do a job under a stock RQ worker, and give its outcome.
+
+    Args:
+        job_id: Of a job that falq enqueued.
+        keywords: What a job that a stock tool enqueued asks for (``falq.foreign``).
 
     Raises:
         FalqError: The job failed; RQ shows it as failed then.
     """
+    fields = foreign_fields(keywords) if job_id is None else None
     settings = Settings.from_env(os.environ)
     station = build_station(settings, connect(settings, role="worker"))
     try:
-        record = await _work_or_follow(station, job_id)
+        if fields is not None:
+            job_id = await _describe(station, fields)
+        record = await _work_or_follow(station, job_id or "")
     finally:
         await station.close()
     if record.phase != Phase.DONE:
         raise error_of(record)
     return dict(record.outcome or {})
+
+
+async def _describe(station: Station, fields: dict[str, Any]) -> str:
+    """Write what the current job asks for into its record; give its id."""
+    current = get_current_job()
+    if current is None:
+        raise UsageError("a call without job_id is for RQ's workers: use falq.run_fal_api_job")
+    await station.threads.run(
+        describe, Scripts(station.redis), station.settings.account, current.id,
+        queue=current.origin, fields=fields,
+    )  # fmt: skip
+    return current.id
 
 
 def error_of(record: JobRecord) -> FalqError:

@@ -1,0 +1,20 @@
+#!lua
+-- Write into the record of a plain RQ job what it asks for; the record is made if no sweep
+-- has seen the job yet.
+-- Needs    account
+-- ARGV     account, job_id, token ('' nobody holds it), queue, then field, value for each
+-- Touches  falq:{a}:scope:@, queues; falq:job:<id>, falq:jobs
+-- Reply    'OK' | 'FENCED' (another holds it, or it has gone on)
+local id, token, q = ARGV[2], ARGV[3], ARGV[4]
+local j = call('HMGET', JOB .. id, 'phase', 'token', 'account')
+local theirs = j[3] and j[3] ~= '' and j[3] ~= ACCOUNT
+if j[1] and (j[1] ~= 'queued' or (j[2] or '') ~= token or theirs) then return 'FENCED' end
+keep_time()
+if not j[1] then
+  call('HSET', JOB .. id, 'phase', 'queued', 'queue', q, 'account', ACCOUNT, 'foreign', '1',
+    'skill', 'rq', 'created_at', wall_s())
+  call('ZADD', 'falq:jobs', string.format('%.3f', wall / 1000000), id)
+  call('SADD', P .. 'queues', q)
+end
+call('HSET', JOB .. id, unpack(ARGV, 5))
+return 'OK'

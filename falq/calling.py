@@ -247,7 +247,8 @@ class Caller:
         """
         now = time.time()
         fields: dict[str, Any] = {
-            "options": record.options | {"output": output.to_dict(), "nonce": nonce},
+            "options": record.options
+            | {"output": output.to_dict(), "nonce": nonce, "max_polls": None},
             "loss": ASKED,
             "lost_at": now,
             "resumed_at": now,

@@ -37,6 +37,7 @@ class LocalSaver:
 
     def __init__(self, settings: Settings, downloader: Downloader) -> None:
         self._sandbox = settings.sandbox
+        self._deadline_s = settings.download_timeout_s
         self._downloader = downloader
 
     async def save(self, record: JobRecord, logs: Sequence[Mapping[str, Any]], note: Note) -> Saved:
@@ -60,6 +61,7 @@ class LocalSaver:
                 job=facts_of(record, sandbox=self._sandbox),
                 logs=logs,
                 known=known_files(record),
+                deadline_s=self._deadline_s,
                 file_mode=file_mode,
                 on_progress=progress,
             )

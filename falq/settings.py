@@ -34,6 +34,8 @@ REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 #: How long fal's history is searched for a request whose reply was lost, seconds.
 LOOK_UP_GRACE_S = 30.0
+#: One file of a result must be there within this time, all attempts together, seconds.
+DOWNLOAD_TIMEOUT_S = 600.0
 #: What a call to a sandbox on this machine uses where no key is set; nobody's key.
 SANDBOX_KEY = "sandbox:sandbox"
 
@@ -54,6 +56,7 @@ class Settings:
     allow_api_key_arg: bool
     queue_overrides: Mapping[str, str]
     look_up_grace_s: float = LOOK_UP_GRACE_S
+    download_timeout_s: float = DOWNLOAD_TIMEOUT_S
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], *, api_key: str | None = None) -> Settings:
@@ -85,6 +88,10 @@ class Settings:
             queue_overrides=env.queue_overrides(),
             look_up_grace_s=env.read("FALQ_LOOK_UP_GRACE_S", "seconds, at least 0", _seconds)
             or LOOK_UP_GRACE_S,
+            download_timeout_s=env.read(
+                "FALQ_DOWNLOAD_TIMEOUT_S", "seconds, more than 0", _some_seconds
+            )
+            or DOWNLOAD_TIMEOUT_S,
         )
 
     @property
@@ -225,6 +232,13 @@ def _count(text: str) -> int:
 def _seconds(text: str) -> float:
     seconds = float(number_from_text(text))
     if seconds < 0:
+        raise ValueError(text)
+    return seconds
+
+
+def _some_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if not seconds:
         raise ValueError(text)
     return seconds
 

@@ -1,0 +1,1 @@
+"""The dashboard: falq's own page at ``/``, rq-dashboard under ``/rq``, metrics at ``/metrics``."""

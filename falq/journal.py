@@ -6,7 +6,6 @@ fenced off. With replicas, an intent to pay is acknowledged by one before it cou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from falq.admission import HOLD_S, LEASE_S
 from falq.errors import JobCancelledError, UnknownOutcomeError, UsageError
 from falq.limits import MICROSECONDS_PER_S
 from falq.phases import Phase, allowed_from, reopenable_from
-from falq.record import JobRecord, read_record, write_fields
+from falq.record import JobRecord, json_text, read_record, write_fields
 from falq.scripts import Argument, Scripts
 
 #: A claimed request of fal's history stays claimed as long as fal keeps it, seconds.
@@ -259,7 +258,7 @@ def _phases(phases: Iterable[Phase]) -> str:
 
 
 def _json(value: Mapping[str, Any] | None) -> str:
-    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return "" if value is None else json_text(value)
 
 
 def _fields(fields: Mapping[str, Any]) -> list[Argument]:

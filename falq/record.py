@@ -117,5 +117,20 @@ def _write(name: str, value: Any) -> str:
     if value is None:
         return ""
     if name in JSON_FIELDS:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return str(int(value)) if isinstance(value, bool) else str(value)
+        return json_text(value)
+    text = str(int(value)) if isinstance(value, bool) else str(value)
+    return text.encode(errors="replace").decode()
+
+
+def json_text(value: Any) -> str:
+    r"""Write JSON that Redis can keep: half a surrogate pair, which no UTF-8 has, as its escape.
+
+    >>> json_text({"a": 1}), json_text("\ud800")
+    ('{"a":1}', '"\\ud800"')
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text

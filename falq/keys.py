@@ -9,7 +9,8 @@ key                         type    holds                                       
 falq:job:<job_id>           hash    the record (``falq.record``) + score, late_token,  7 days past its end; all
                                     left_token
 falq:events:<job_id>        stream  ``e``: JSON of an event, newest 500               as the record; workers
-falq:caller:<job_id>        string  somebody waits for the job                        10 s; callers
+falq:caller:<job_id>        string  somebody waits for the job; also the channel on   10 s; callers
+                                    which that caller listens
 falq:owner:<request_id>     string  the job that claimed a request of fal's history   30 days; workers
 falq:idem:{a}:<key>         string  job_id of an idempotency key                      24 h; enqueue
 falq:same:{a}:<print>       zset    job_ids of equal calls by time of creation        24 h; enqueue
@@ -41,8 +42,9 @@ falq:wake                   channel a job without account came in
 ==========================  ======  ================================================  =========================
 
 RQ: ``rq:queues`` (set), ``rq:queue:<queue>`` (list of waiting job_ids, the view for stock
-tools), ``rq:job:<job_id>`` (hash). Times in Redis are whole microseconds of the logical
-clock, except in records, which have Unix seconds.
+tools), ``rq:job:<job_id>`` (hash), ``rq:failed:<queue>`` and ``rq:canceled:<queue>`` (zsets, of
+jobs that no worker shows as ended). Times in Redis are whole microseconds of the logical clock,
+except in records, which have Unix seconds.
 """
 
 from __future__ import annotations

@@ -1,0 +1,239 @@
+"""No wake-up is lost: workers that sleep, are woken, fill up, end and die, in any order.
+
+After all messages are delivered and all due timers have fired: no startable job and idle
+worker that serves it exist side by side, and for each queue that waits for time some idle
+worker that serves it sleeps no longer than that. What may start is read from ``snapshot``,
+which the other state machine compares with a model.
+"""
+
+import fnmatch
+
+from admission_world import ACCOUNT, CAP, EXAMPLES, World, machine_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from falq import keys
+from falq.limits import Limits
+from falq.phases import Phase
+
+QUEUES = ("a1", "a2", "b1")
+#: What workers serve: mostly everything.
+GLOBS = (None, None, "a*", "b1")
+limits_of = st.builds(
+    Limits,
+    max_concurrent=st.integers(0, 3),
+    start_interval_s=st.sampled_from([0, 0, 0.5, 2]),
+    rate_per_min=st.sampled_from([30, 120, 60_000_000]),
+    burst=st.integers(1, 3),
+)
+
+
+class Worker:
+    """What a worker process does around admission; slots are its concurrency."""
+
+    def __init__(self, world, name, glob, slots):
+        self.world, self.name, self.glob, self.slots = world, name, glob, slots
+        self.held = {}
+        self.wakes_at = None
+        self.ears = world.redis.pubsub(ignore_subscribe_messages=True)
+        self.ears.subscribe(keys.wake(ACCOUNT, name))
+        while self.ears.get_message(timeout=1) is not None:
+            pass
+        self.look()
+
+    @property
+    def idle(self):
+        return len(self.held) < self.slots
+
+    def serves(self, queue):
+        return self.glob is None or fnmatch.fnmatchcase(queue, self.glob)
+
+    def look(self):
+        """Ask until it is full or has to sleep."""
+        while self.idle:
+            free = min(2, self.slots - len(self.held))
+            got = self.world.admission.admit(self.name, free, queues=self.glob)
+            for grant in got.grants:
+                assert self.serves(grant.queue)
+                self.held[grant.job_id] = grant.token
+            if not got.grants:
+                self.wakes_at = None
+                if got.wait_s is not None:
+                    self.wakes_at = self.world.now() + round(got.wait_s * 1e6)
+                return
+        self.wakes_at = None
+
+    def hears(self):
+        """Read what came; a look at whatever it was."""
+        heard = False
+        while self.ears.get_message(timeout=0) is not None:
+            heard = True
+        return heard
+
+    def die(self):
+        self.ears.close()
+
+
+class WakeUps(RuleBasedStateMachine):
+    redis = None
+
+    def __init__(self):
+        super().__init__()
+        self.world = World(self.redis)
+        self.workers, self.names, self.jobs, self.changes = [], 0, 0, 0
+        self.limits = {}
+
+    def teardown(self):
+        for worker in self.workers:
+            worker.die()
+
+    @initialize(each=st.lists(limits_of, min_size=3, max_size=3), cap=st.sampled_from([None, 1, 2]))
+    def begin(self, each, cap):
+        self.limits = dict(zip(QUEUES, each, strict=True))
+        for queue, limits in self.limits.items():
+            self.world.admission.configure(queue, limits)
+        self.world.admission.configure_account(cap)
+
+    @precondition(lambda self: len(self.workers) < 4)
+    @rule(glob=st.sampled_from(GLOBS), slots=st.integers(1, 3))
+    def a_worker_starts(self, glob, slots):
+        self.names += 1
+        self.workers.append(Worker(self.world, f"w{self.names}", glob, slots))
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def enqueue(self, queue):
+        self.jobs += 1
+        self.world.enqueue(f"j{self.jobs}", queue, self.limits[queue])
+
+    def holders(self):
+        return [worker for worker in self.workers if worker.held]
+
+    @precondition(lambda self: self.holders())
+    @rule(data=st.data(), how=st.sampled_from(["end", "return", "submit"]))
+    def a_job_goes_on(self, data, how):
+        worker = data.draw(st.sampled_from(self.holders()))
+        job_id = data.draw(st.sampled_from(sorted(worker.held)))
+        token = worker.held[job_id]
+        advance = self.world.journal.advance
+        phase = self.world.phase(job_id)
+        if how == "end" or phase != "queued":
+            advance(job_id, token, Phase.FAILED, fields={}, outcome={})
+        else:
+            advance(job_id, token, Phase.SUBMITTING, fields={"submits": 1})
+        if how == "return" and phase == "queued":
+            advance(job_id, token, Phase.QUEUED, fields={"submits": 0})
+        if how != "submit" or phase != "queued":
+            del worker.held[job_id]
+            worker.look()
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def a_worker_ends_well(self, data):
+        worker = data.draw(st.sampled_from(self.workers))
+        self.workers.remove(worker)
+        self.world.admission.admit(worker.name, 0, queues=worker.glob)
+        self.world.admission.surrender(worker.held)
+        worker.die()
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def a_worker_is_killed(self, data):
+        worker = data.draw(st.sampled_from(self.workers))
+        self.workers.remove(worker)
+        worker.die()
+        self.world.redis.ping()
+        # What nobody can tell the others is found by their fallback.
+        for other in self.workers:
+            other.look()
+
+    @rule(queue=st.sampled_from(QUEUES), limits=limits_of)
+    def limits_change_now_and_then(self, queue, limits):
+        self.changes += 1
+        if self.changes % 3 == 0:
+            self.limits[queue] = limits
+            self.world.admission.configure(queue, limits)
+
+    @rule(cap=st.sampled_from([None, 1, 2]))
+    def the_account_changes_now_and_then(self, cap):
+        self.changes += 1
+        if self.changes % 3 == 0:
+            self.world.admission.configure_account(cap)
+
+    @rule(scope=st.sampled_from(["@", *QUEUES]), us=st.integers(1, 6_000_000))
+    def a_scope_is_held(self, scope, us):
+        self.changes += 1
+        if self.changes % 3 == 0:
+            self.world.admission.hold(scope, us / 1e6, "429")
+
+    @rule(scope=st.sampled_from(["@", *QUEUES]), paused=st.booleans())
+    def a_scope_is_paused_or_resumed(self, scope, paused):
+        self.changes += 1
+        if not paused:
+            self.world.admission.resume(scope)
+        elif self.changes % 3 == 0:
+            self.world.admission.pause(scope)
+
+    @rule()
+    def a_job_in_a_queue_is_cancelled(self):
+        for queue in QUEUES:
+            for job_id in self.world.waiting(queue)[-1:]:
+                self.world.journal.cancel(job_id)
+
+    @rule(us=st.integers(1, CAP))
+    def time_goes_by(self, us):
+        self.world.move(us)
+        self.world.tick()
+        held = {job_id: t for worker in self.workers for job_id, t in worker.held.items()}
+        self.world.admission.renew(held)
+
+    @rule()
+    def dead_holders_are_reaped(self):
+        for worker in self.workers:
+            self.world.admission.renew(worker.held)
+        self.world.admission.reap()
+
+    def settle(self):
+        """Deliver what was said and fire due timers, until all is quiet."""
+        while True:
+            now = self.world.now()
+            due = [w for w in self.workers if w.idle and w.wakes_at and w.wakes_at <= now]
+            woken = [w for w in self.workers if w.hears() and w.idle]
+            if not due and not woken:
+                return
+            for worker in dict.fromkeys((*woken, *due)):
+                worker.look()
+
+    @invariant()
+    def nothing_startable_meets_an_idle_worker(self):
+        self.redis.ping()
+        self.settle()
+        now = self.world.now()
+        account, *queues = self.world.admission.snapshot(QUEUES)
+        for state in queues:
+            idle = [w for w in self.workers if w.idle and w.serves(state.queue)]
+            if not state.waiting or not idle or None in (account.wait_s, state.wait_s):
+                continue
+            wait = round(max(account.wait_s, state.wait_s) * 1e6)
+            assert wait > 0, f"{state.queue} could start a job, {len(idle)} workers sleep"
+            alarms = [w.wakes_at for w in idle if w.wakes_at]
+            assert alarms, f"{state.queue} can start in {wait} us and nobody will look"
+            assert min(alarms) <= now + wait
+
+    @invariant()
+    def what_was_left_behind_finds_a_worker(self):
+        idle = [worker for worker in self.workers if worker.idle]
+        for job_id in self.world.adopt():
+            queue = self.world.journal.get(job_id).queue
+            assert not any(worker.serves(queue) for worker in idle)
+
+
+def test_no_wake_up_is_lost(redis_client):
+    WakeUps.redis = redis_client
+    run_state_machine_as_test(WakeUps, settings=machine_settings(EXAMPLES, 50))

@@ -6,8 +6,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from falq.sandbox import RunningSandbox, running_sandbox
 from world import Home
+
+from falq.sandbox import RunningSandbox, running_sandbox
 
 _NUMBERS = count()
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from falq.sandbox import RunningSandbox
 from world import Home, finish, paid, posts_of
+
+from falq.sandbox import RunningSandbox
 
 SYNC, QUEUE = "--sync-only", "--no-sync-only"
 

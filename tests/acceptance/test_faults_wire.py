@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from falq.sandbox import RunningSandbox
 from world import Home, Run, paid, posts_of
+
+from falq.sandbox import RunningSandbox
 
 SYNC, QUEUE = "--sync-only", "--no-sync-only"
 #: Loses replies, and its history answers nothing (``cases`` scripts that).
@@ -114,7 +115,9 @@ class Cases:
 
     def __init__(self, home: Home, pool: ThreadPoolExecutor, cases: list[Case]) -> None:
         self._home = home
-        self._ran: dict[str, Future[Run]] = {case.id: pool.submit(self._run, case) for case in cases}
+        self._ran: dict[str, Future[Run]] = {
+            case.id: pool.submit(self._run, case) for case in cases
+        }
 
     def arguments(self, case: Case) -> dict[str, Any]:
         return {"prompt": f"case {case.id}", **dict(case.arguments)}

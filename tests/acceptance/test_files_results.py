@@ -16,7 +16,8 @@ FLUX = "fal-ai/flux/dev"
 MIB = 1024 * 1024
 PNG, GIF, WAV, GLB = "image/png", "image/gif", "audio/wav", "model/gltf-binary"
 QUEUE = "--no-sync-only"
-TRACK = {"id": "1", "type": "video", "keyframes": [{"timestamp": 0, "duration": 9, "url": "x"}]}
+GIF_URL = "https://example.com/a.gif"
+TRACK = {"id": "1", "type": "video", "keyframes": [{"timestamp": 0, "duration": 9, "url": GIF_URL}]}
 #: Types of the files of each shape of result that fal has.
 SHAPES: dict[str, tuple[dict[str, Any], list[str]]] = {
     FLUX: ({"prompt": "two cats", "num_images": 2}, [PNG, PNG]),

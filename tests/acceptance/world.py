@@ -11,10 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from redis import Redis
+from redis.exceptions import RedisError
+
 from falq.fal.arguments import encode_arguments
 from falq.home import log_directory
+from falq.journal import Journal
+from falq.record import JobRecord
 from falq.sandbox import RunningSandbox
 from falq.sandbox.ledger import short_hash
+from falq.server_binary import find_binary
 
 KEY = "canary-id:canary-secret-f3a91c"
 #: Limits of a queue that never hold anything up.
@@ -108,6 +114,12 @@ class Home:
         self.processes.append(process)
         return process
 
+    def submit(self, model_id: str, arguments: dict[str, Any], *args: str, **env: str) -> str:
+        """Enqueue a call, and give its job's id."""
+        run = self.call(model_id, arguments, "--no-wait", *args, **env)
+        assert run.code == 75, run.err
+        return run.json["job_id"]
+
     def job(self, job_id: str) -> dict[str, Any]:
         rows = json.loads(self.falq("jobs").out)
         return next(row for row in rows if row["job_id"] == job_id)
@@ -158,3 +170,57 @@ def posts_of(sandbox: RunningSandbox, arguments: dict[str, Any]) -> list[dict[st
 def paid(posts: Sequence[dict[str, Any]]) -> int:
     """Count those that fal took."""
     return sum(1 for post in posts if post["registered"])
+
+
+class Server:
+    """A Redis of its own for one scenario, as durable as the embedded one."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.socket = directory / "s"
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """Start it, also again after a kill: its data are on the disk."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        options = {
+            "--port": "0", "--unixsocket": str(self.socket), "--dir": str(self.directory),
+            "--save": "", "--appendonly": "yes", "--appendfsync": "always",
+            "--maxmemory-policy": "noeviction", "--logfile": str(self.directory / "log"),
+        }  # fmt: skip
+        command = [find_binary().path, *(part for pair in options.items() for part in pair)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        until(self.answers)
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, (self.directory / "log").read_text()
+        try:
+            return bool(self.ask("PING"))
+        except RedisError:
+            return False
+
+    def ask(self, *command: str | int) -> Any:
+        with Redis(unix_socket_path=str(self.socket), socket_timeout=5) as redis:
+            return redis.execute_command(*command)
+
+    def record(self, job_id: str) -> JobRecord:
+        """Read a job's record straight from the journal."""
+        with Redis(unix_socket_path=str(self.socket), socket_timeout=5) as redis:
+            return Journal(redis, "").get(job_id)
+
+    def phase(self, job_id: str) -> str:
+        return self.record(job_id).phase
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.kill()

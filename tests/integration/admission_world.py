@@ -145,4 +145,4 @@ def every_key(redis: Redis) -> dict[str, object]:
         b"zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
         b"stream": redis.xrange,
     }
-    return {key.decode(): readers[redis.type(key)](key) for key in redis.keys()}
+    return {key.decode(): readers[redis.type(key)](key) for key in redis.scan_iter()}

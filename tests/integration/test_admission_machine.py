@@ -123,10 +123,7 @@ class Claims(RuleBasedStateMachine):
         before = self.limits[scope]
         if before != limits:
             debt = max(0, self.tat[scope] - self.now)
-            if before is None:
-                debt = 0
-            else:
-                debt = -(-debt * limits.emission_us // before.emission_us)
+            debt = 0 if before is None else -(-debt * limits.emission_us // before.emission_us)
             if self.tat[scope] > self.now:
                 self.tat[scope] = self.now + debt
             self.limits[scope], self.starts[scope] = limits, []

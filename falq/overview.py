@@ -30,6 +30,8 @@ from falq.settings import Settings
 RECENT_JOBS = 200
 #: Jobs in flight that are listed one by one; more are only counted.
 LISTED_JOBS = 100
+#: Queues that are listed; of more, those with work.
+LISTED_QUEUES = 200
 
 _ENTERED = {
     Phase.QUEUED: "created_at",
@@ -163,7 +165,7 @@ def overview(redis: Redis, settings: Settings) -> Overview:
     recent = journal.jobs(limit=RECENT_JOBS)
     present = presence.workers(redis)
     accounts = _accounts(settings, present, recent)
-    scopes = [line for account in accounts for line in scopes_of(redis, account)]
+    scopes = [line for each in accounts for line in scopes_of(redis, each, LISTED_QUEUES)]
     held = journal.read_many(_in_flight(redis, accounts))
     now = time.time()
     return Overview(
@@ -197,10 +199,26 @@ def accounts_in_use(redis: Redis, settings: Settings) -> list[str]:
     return _accounts(settings, presence.workers(redis), recent)
 
 
-def scopes_of(redis: Redis, account: str) -> list[ScopeLine]:
-    """Say how an account and its queues stand; the account is first."""
-    states = Admission(redis, account).snapshot()
+def scopes_of(redis: Redis, account: str, most: int | None = None) -> list[ScopeLine]:
+    """Say how an account and its queues stand; the account is first.
+
+    Args:
+        redis: Bytes replies.
+        account: Whose.
+        most: Where there are more queues, only so many of those with work are listed.
+    """
+    admission = Admission(redis, account)
+    names = admission.queues()
+    if most is not None and len(names) > most:
+        names = _with_work(redis, account, most)
+    states = admission.snapshot(names)
     return [ScopeLine(account=account, **dataclasses.asdict(state)) for state in states]
+
+
+def _with_work(redis: Redis, account: str, most: int) -> list[str]:
+    ready: Any = redis.zrange(keys.of_account(account, "ready"), 0, most - 1)
+    parked: Any = redis.zrange(keys.of_account(account, "parked"), 0, most - 1)
+    return sorted({name.decode() for name in (*ready, *parked)})[:most]
 
 
 def _in_flight(redis: Redis, accounts: Iterable[str]) -> list[str]:

@@ -49,10 +49,11 @@ function queueCard(queue, several) {
       `${queue.rate_per_min} starts a minute, ${queue.burst} at once, ${queue.start_interval_s} s apart`));
   }
   if (queue.limit) {
+    const held = queue.limit === "paused" ? "" : "next start held by ";
     const reason = queue.limit === "hold" && queue.hold_reason ? `a hold: ${queue.hold_reason}`
       : LIMITS[queue.limit] || queue.limit;
     const wait = queue.wait_s ? ` for ${span(queue.wait_s)}` : "";
-    card.append(el("p", { class: "held" }, `next start held by ${reason}${wait}`));
+    card.append(el("p", { class: "held" }, `${held}${reason}${wait}`));
   }
   return card;
 }
@@ -148,6 +149,11 @@ function drawResults(results, now) {
   if (!cards.length) grid.replaceChildren(el("p", { class: "soft" }, "nothing has ended yet"));
 }
 
+function busyFirst(queues) {
+  const weight = (queue) => (queue.running || queue.waiting ? 0 : queue.limit ? 1 : 2);
+  return [...queues].sort((a, b) => weight(a) - weight(b));
+}
+
 function draw(state) {
   const server = state.server;
   const where = server.embedded ? "embedded" : "Redis";
@@ -155,7 +161,7 @@ function draw(state) {
     (state.intake ? ` · ${state.intake} jobs wait for a worker with a key` : ""), false);
   const several = state.accounts.length > 1;
   const accounts = state.accounts.filter((each) => each.max_concurrent !== null || each.paused || each.limit);
-  fill("queues", ".cards", [...accounts, ...state.queues].map((queue) => queueCard(queue, several)));
+  fill("queues", ".cards", [...accounts, ...busyFirst(state.queues)].map((queue) => queueCard(queue, several)));
   document.querySelector("#jobs small").textContent = String(state.jobs.length);
   fill("jobs", ".rows", state.jobs.map(jobRow));
   fill("unknown", ".rows", state.unknown.map(jobRow));

@@ -1,14 +1,12 @@
 """The door to the queue for callers: one round trip enqueues, another listens.
 
-Imports no rq: RQ's record of a job is written as RQ 3.0 with its JSON serializer writes it
-(a test compares the two), so that RQ's own tools read it.
+Imports no rq (``falq.rq_view``): a wrapper's run time is mostly start-up.
 """
 
 from __future__ import annotations
 
 import json
 import time
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +18,10 @@ from falq.errors import UsageError
 from falq.limits import Limits, limit_arguments
 from falq.phases import Phase
 from falq.record import write_fields
+from falq.rq_view import rq_fields
 from falq.scripts import Argument, Scripts
 
-#: The function that every job of falq names; ``workers.job`` has it.
-JOB_FUNCTION = "workers.job.run"
 LANES = {"high": 0, "normal": 1, "low": 2}
-#: RQ's own copy of a result lives this long, seconds.
-RESULT_TTL_S = 86_400
 #: Marks a caller that is subscribed to the job's channel: gone as soon as its connection is.
 LISTENS = "listens:"
 #: A caller is gone when it was silent so long, seconds.
@@ -98,7 +93,7 @@ def _script_arguments(new: NewJob, hashed: str) -> list[Argument]:
     return [
         new.account, new.job_id, new.queue, LANES[new.priority], new.idempotency_key or "",
         new.fingerprint, int(new.fresh), _presence(new), hashed, *limit_arguments(new.limits),
-        cap, len(record) // 2, *record, *_rq_fields(new),
+        cap, len(record) // 2, *record, *rq_fields(new.job_id, new.queue, new.model_id),
     ]  # fmt: skip
 
 
@@ -124,21 +119,6 @@ def _record_fields(new: NewJob, hashed: str) -> list[Argument]:
             "version": __version__,
         }
     )
-    return [part for pair in fields.items() for part in pair]
-
-
-def _rq_fields(new: NewJob) -> list[Argument]:
-    now = time.time()
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
-    call = json.dumps([JOB_FUNCTION, None, [], {"job_id": new.job_id}])
-    fields: dict[str, Argument] = {
-        "created_at": stamp, "enqueued_at": stamp, "started_at": "", "ended_at": "",
-        "last_heartbeat": "", "worker_name": "", "group_id": "",
-        "data": zlib.compress(call.encode()), "success_callback_name": "",
-        "failure_callback_name": "", "stopped_callback_name": "", "description": new.model_id,
-        "timeout": -1, "status": "queued", "origin": new.queue,
-        "result_ttl": RESULT_TTL_S,
-    }  # fmt: skip
     return [part for pair in fields.items() for part in pair]
 
 

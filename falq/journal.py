@@ -6,7 +6,7 @@ fenced off. With replicas, an intent to pay is acknowledged by one before it cou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from redis import Redis
@@ -16,13 +16,21 @@ from falq.admission import HOLD_S, LEASE_S
 from falq.errors import JobCancelledError, UnknownOutcomeError, UsageError
 from falq.limits import MICROSECONDS_PER_S
 from falq.phases import Phase, allowed_from, reopenable_from
-from falq.record import JobRecord, json_text, read_record, write_fields
+from falq.record import JobRecord, json_text, write_fields
+from falq.records import Records
+from falq.rq_view import rq_fields
 from falq.scripts import Argument, Scripts
 
 #: A claimed request of fal's history stays claimed as long as fal keeps it, seconds.
 OWNER_S = 30 * 86_400
 #: How long one replica may take to acknowledge an intent, seconds.
 WAIT_REPLICA_S = 2.0
+
+
+#: What is known of one POST, and says nothing about the next one.
+OF_ONE_POST = (
+    "loss", "lost_at", "loss_message", "request_id", "status_url", "response_url", "cancel_url",
+)  # fmt: skip
 
 
 class FencedError(Exception):
@@ -37,7 +45,7 @@ class UnacknowledgedError(Exception):
     """No replica has a write that would be lost with the primary."""
 
 
-class Journal:
+class Journal(Records):
     """The records of all jobs of one Redis.
 
     Args:
@@ -51,30 +59,10 @@ class Journal:
     """
 
     def __init__(self, redis: Redis, account: str, *, scripts: Scripts | None = None) -> None:
-        self._redis = redis
+        super().__init__(redis)
         self._account = account
         self._scripts = scripts or Scripts(redis)
         self.replicas = 0
-
-    def find(self, job_id: str) -> JobRecord | None:
-        """Read a record; None if there is none."""
-        stored: Any = self._redis.hgetall(keys.job(job_id))
-        if not stored:
-            return None
-        return read_record(job_id, {k.decode(): v.decode() for k, v in stored.items()})
-
-    def get(self, job_id: str) -> JobRecord:
-        """Read a record.
-
-        Raises:
-            UsageError: There is none, or it was kept for its seven days.
-        """
-        record = self.find(job_id)
-        if record is None:
-            raise UsageError(
-                f"there is no job {job_id!r}", "falq jobs lists them; one is kept for 7 days"
-            )
-        return record
 
     def advance(
         self,
@@ -122,12 +110,6 @@ class Journal:
             return True
         return self._redis.get(key) == job_id.encode()
 
-    def owners(self, request_ids: Sequence[str]) -> dict[str, str]:
-        """Give the jobs that own requests, for those that are owned."""
-        found: Any = self._redis.mget([keys.owner(each) for each in request_ids])
-        pairs = zip(request_ids, found, strict=True)
-        return {each: owner.decode() for each, owner in pairs if owner is not None}
-
     def cancel(self, job_id: str) -> Phase | None:
         """Cancel a job that waits, at once; ask the holder of one that was started.
 
@@ -152,11 +134,14 @@ class Journal:
         Raises:
             UsageError: There is no such job, or it cannot go there.
         """
+        record = self.get(job_id)
+        pairs = _fields(fields)
         said = self._scripts.run(
             "reopen",
             [
-                self._account_of(job_id), job_id, to.value, _phases(reopenable_from(to)),
-                round(LEASE_S * MICROSECONDS_PER_S), *_fields(fields),
+                record.account or self._account, job_id, to.value, _phases(reopenable_from(to)),
+                round(LEASE_S * MICROSECONDS_PER_S), len(pairs) // 2, *pairs,
+                *rq_fields(job_id, record.queue, record.model_id),
             ],
         )  # fmt: skip
         if said != b"OK":
@@ -175,7 +160,7 @@ class Journal:
         if record.phase != Phase.UNKNOWN:
             raise UsageError(f"job {job_id} is {record.phase}: only an unknown one is resolved")
         if how == "resend":
-            self.reopen(job_id, Phase.QUEUED, {"loss": None, "lost_at": None})
+            self.reopen(job_id, Phase.QUEUED, dict.fromkeys(OF_ONE_POST))
         elif how == "fail":
             error = UnknownOutcomeError(
                 "given up by hand; what was sent may be billed", "", job_id=job_id
@@ -192,57 +177,7 @@ class Journal:
 
     def deliver(self, job_id: str) -> None:
         """Note that a result reached its caller."""
-        if self._redis.exists(keys.job(job_id)):
-            self._redis.hset(keys.job(job_id), "delivered", "1")
-
-    def position(self, record: JobRecord) -> int | None:
-        """Give how many jobs of its queue are ahead; None for one that does not wait."""
-        key = keys.waiting(record.account, record.queue)
-        place: Any = self._redis.zrank(key, record.job_id)
-        return None if place is None else int(place)
-
-    def jobs(
-        self, *, limit: int = 50, phase: Phase | None = None, queue: str | None = None
-    ) -> list[JobRecord]:
-        """List records, newest first."""
-        found: list[JobRecord] = []
-        for ids in self._newest(limit):
-            wanted = (
-                record
-                for record in self.read_many(ids)
-                if (phase is None or record.phase == phase)
-                and (queue is None or record.queue == queue)
-            )
-            found.extend(wanted)
-            if len(found) >= limit:
-                break
-        return found[:limit]
-
-    def _newest(self, page: int) -> Iterable[list[str]]:
-        start = 0
-        while True:
-            ids: Any = self._redis.zrevrange(keys.JOBS, start, start + max(page, 100) - 1)
-            if not ids:
-                return
-            yield [job_id.decode() for job_id in ids]
-            start += len(ids)
-
-    def read_many(self, job_ids: Sequence[str]) -> list[JobRecord]:
-        """Read records in one round trip; those that are gone are left out."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.hgetall(keys.job(job_id))
-            found = pipe.execute()
-        return [
-            read_record(job_id, {k.decode(): v.decode() for k, v in stored.items()})
-            for job_id, stored in zip(job_ids, found, strict=True)
-            if stored
-        ]
-
-    def unknown(self) -> list[JobRecord]:
-        """List the jobs whose outcome is unknown."""
-        ids: Any = self._redis.smembers(keys.UNKNOWN)
-        return self.read_many(sorted(job_id.decode() for job_id in ids))
+        self._scripts.run("deliver", [self._account, job_id])
 
 
 def _check(said: bytes, job_id: str, to: Phase) -> None:

@@ -26,7 +26,8 @@ end
 local function wait_again(id, q)
   local score = call('HGET', JOB .. id, 'score') or 0
   call('HSET', JOB .. id, 'phase', 'queued', 'token', '', 'worker', '')
-  call('HSET', RQ_JOB .. id, 'status', 'queued')
+  -- A job that a tool deleted meanwhile is not brought back: it ends when its turn comes.
+  if call('EXISTS', RQ_JOB .. id) == 1 then call('HSET', RQ_JOB .. id, 'status', 'queued') end
   call('ZADD', WAITING .. q, score, id)
   call('LREM', RQ_QUEUE .. q, 0, id)
   call('LPUSH', RQ_QUEUE .. q, id)

@@ -16,13 +16,17 @@ local function whole(x) return string.format('%.0f', x) end
 
 local wall = wall_clock()
 local root = call('HMGET', ROOT, 'wall', 'now', 'virtual', 'token', 'timer', 'timer_worker',
-  'max_concurrent', 'interval_us', 'emission_us', 'burst', 'paused', 'hold_until', 'tat', 'last')
+  'max_concurrent', 'interval_us', 'emission_us', 'burst', 'paused', 'hold_until', 'tat', 'last',
+  'asleep', 'offers', 'due')
 local now = wall
 if root[1] then
   now = tonumber(root[2]) + math.min(math.max(wall - tonumber(root[1]), 0), CAP)
 end
 -- Virtual time of start-time fair queueing: that of the last queue that started a job.
 local virtual = tonumber(root[3]) or 0
+-- Hints that save looking: whether anybody may sleep, whether jobs may wait to be adopted, and
+-- a time before which no parked queue may start.
+local asleep, offers, due = root[15] == '1', root[16] == '1', tonumber(root[17]) or INF
 
 local function keep_time() call('HSET', ROOT, 'wall', whole(wall), 'now', whole(now)) end
 local function wall_s() return string.format('%.6f', wall / 1000000) end

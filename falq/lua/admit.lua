@@ -42,22 +42,25 @@ local function grant(id, q, adopted)
   reply[#reply + 1] = adopted
 end
 
-local function adopt_one(id)
-  local j = call('HMGET', JOB .. id, 'phase', 'queue', 'token')
-  local active = j[1] == 'submitting' or j[1] == 'submitted' or j[1] == 'running'
-    or j[1] == 'downloading'
-  if not active or (j[3] and j[3] ~= '') then
-    call('LREM', ADOPT, 0, id)
-  elseif serves(j[2]) then
-    call('LREM', ADOPT, 0, id)
-    grant(id, j[2], 1)
-  end
-end
-
 local function adopt()
+  local function adopt_one(id)
+    local j = call('HMGET', JOB .. id, 'phase', 'queue', 'token')
+    local active = j[1] == 'submitting' or j[1] == 'submitted' or j[1] == 'running'
+      or j[1] == 'downloading'
+    if not active or (j[3] and j[3] ~= '') then
+      call('LREM', ADOPT, 0, id)
+    elseif serves(j[2]) then
+      call('LREM', ADOPT, 0, id)
+      grant(id, j[2], 1)
+    end
+  end
   for _, id in ipairs(call('LRANGE', ADOPT, 0, pattern == '' and 2 * limit or -1)) do
     if granted == limit then return end
     adopt_one(id)
+  end
+  if call('LLEN', ADOPT) == 0 then
+    offers = false
+    call('HDEL', ROOT, 'offers')
   end
 end
 
@@ -85,6 +88,7 @@ end
 local function park(q, wait, why)
   call('ZREM', READY, q)
   call('ZADD', PARKED, wait >= INF and '+inf' or whole(now + wait), q)
+  if wait < INF then due = math.min(due, now + wait) end
   local told = P .. 'told:' .. q
   call('XADD', told, 'MAXLEN', '~', 100, '*', 'limit', why,
     'wait_us', wait >= INF and '-1' or whole(wait))
@@ -136,63 +140,75 @@ local function start(q, id, s, others)
 end
 
 local function unpark_due()
-  local due = call('ZRANGEBYSCORE', PARKED, '-inf', whole(now), 'LIMIT', 0, MAX_PARKED)
-  for _, q in ipairs(due) do unpark(q) end
+  local found = call('ZRANGEBYSCORE', PARKED, '-inf', whole(now), 'LIMIT', 0, MAX_PARKED)
+  for _, q in ipairs(found) do unpark(q) end
+  local first = call('ZRANGE', PARKED, 0, 0, 'WITHSCORES')[2]
+  due = first and first ~= 'inf' and tonumber(first) or INF
 end
 
--- The parked queue of this worker that may start earliest, and when.
-local function earliest()
-  local from = 0
-  while true do
-    local found = call('ZRANGE', PARKED, from, from + 31, 'WITHSCORES')
-    if #found == 0 then return nil end
-    for i = 1, #found, 2 do
-      if serves(found[i]) then return found[i], found[i + 1] end
+-- Say how long nothing more can start and why, and let the worker sleep.
+local function refuse(candidate_waits, more)
+  -- The parked queue of this worker that may start earliest, and when.
+  local function earliest()
+    local from = 0
+    while true do
+      local found = call('ZRANGE', PARKED, from, from + 31, 'WITHSCORES')
+      if #found == 0 then return nil end
+      for i = 1, #found, 2 do
+        if serves(found[i]) then return found[i], found[i + 1] end
+      end
+      from = from + 32
     end
-    from = from + 32
   end
-end
 
-local function refusal(candidate_waits)
-  local account_wait, account_why = judge(account)
-  if candidate_waits then return account_wait, '@:' .. account_why, 1 end
-  local q, at = earliest()
-  if not q then return INF, '', 0 end
-  if at == 'inf' then return INF, q .. ':' .. select(2, judge(read_scope(q))), 1 end
-  local wait, why = tonumber(at) - now, select(2, judge(read_scope(q)))
-  if account_wait > wait then return account_wait, '@:' .. account_why, 1 end
-  return wait, q .. ':' .. (why ~= '' and why or 'elsewhere'), 1
-end
-
--- Only one sleeper that serves all queues holds the timer; the others sleep until woken.
-local function sleep(wait)
-  call('ZADD', WAITERS, whole(now), sleeper)
-  local timer = tonumber(root[5])
-  if pattern ~= '' then return wait end
-  if wait >= INF then
-    if root[6] == worker then call('HDEL', ROOT, 'timer', 'timer_worker') end
-  elseif timer and timer > now and timer <= now + wait and root[6] ~= worker then
-    return INF
-  else
-    call('HSET', ROOT, 'timer', whole(now + wait), 'timer_worker', worker)
+  local function refusal()
+    local account_wait, account_why = judge(account)
+    if candidate_waits then return account_wait, '@:' .. account_why, 1 end
+    local q, at = earliest()
+    if not q then return INF, '', 0 end
+    local why = select(2, judge(read_scope(q)))
+    if at == 'inf' then return INF, q .. ':' .. why, 1 end
+    local wait = tonumber(at) - now
+    if account_wait > wait then return account_wait, '@:' .. account_why, 1 end
+    return wait, q .. ':' .. (why ~= '' and why or 'elsewhere'), 1
   end
-  return wait
+
+  -- Only one sleeper that serves all queues holds the timer; the others sleep until woken.
+  local function sleep(wait)
+    call('ZADD', WAITERS, whole(now), sleeper)
+    call('HSET', ROOT, 'asleep', '1')
+    local timer = tonumber(root[5])
+    if pattern ~= '' then return wait end
+    if wait >= INF then
+      if root[6] == worker then call('HDEL', ROOT, 'timer', 'timer_worker') end
+    elseif timer and timer > now and timer <= now + wait and root[6] ~= worker then
+      return INF
+    else
+      call('HSET', ROOT, 'timer', whole(now + wait), 'timer_worker', worker)
+    end
+    return wait
+  end
+
+  local wait, why, waiting = refusal()
+  if more or wait < 0 then wait, why, waiting = 0, '', 1 end
+  if register and wait > 0 then wait = sleep(wait) end
+  reply[1] = wait >= INF and -1 or wait
+  reply[2] = why
+  reply[3] = waiting
 end
 
 -- The worker is full, or ends: somebody else looks at what is left.
 local function pass_on()
   if root[6] == worker then call('HDEL', ROOT, 'timer', 'timer_worker') end
   local left = work_left or call('ZCARD', READY) > 0 or call('ZCARD', PARKED) > 0
-    or call('LLEN', ADOPT) > 0
+    or (offers and call('LLEN', ADOPT) > 0)
   if left then wake(nil) end
   return left and 1 or 0
 end
 
-call('ZREM', WAITERS, sleeper)
-if limit > 0 then
-  adopt()
-  unpark_due()
-end
+if asleep then call('ZREM', WAITERS, sleeper) end
+if offers and limit > 0 then adopt() end
+if due <= now and limit > 0 then unpark_due() end
 local candidate_waits, more = false, false
 while granted < limit do
   local q, id, s, others = candidate()
@@ -208,15 +224,10 @@ while granted < limit do
 end
 save_account(account, token)
 
-if granted == limit then
+if granted < limit then
+  refuse(candidate_waits, more)
+else
   reply[3] = pass_on()
   if limit == 0 then reply[1] = -1 end
-  return reply
 end
-local wait, why, waiting = refusal(candidate_waits)
-if more or wait < 0 then wait, why, waiting = 0, '', 1 end
-if register and wait > 0 then wait = sleep(wait) end
-reply[1] = wait >= INF and -1 or wait
-reply[2] = why
-reply[3] = waiting
 return reply

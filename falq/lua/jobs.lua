@@ -75,6 +75,7 @@ local function offer(id, q, lease_us)
   lease(id, q, now + lease_us)
   call('LREM', ADOPT, 0, id)
   call('RPUSH', ADOPT, id)
+  call('HSET', ROOT, 'offers', '1')
   wake(q)
 end
 

@@ -3,10 +3,17 @@
 -- Wake the sleeper that has slept longest, still listens, and serves the queue. Without a
 -- queue: sleepers enough that each queue that anybody serves is served by one of them.
 local function wake(q)
+  if not asleep then return end
   local kinds, i = {}, 0
   while true do
     local entry = call('ZRANGE', WAITERS, i, i)[1]
-    if not entry then return end
+    if not entry then
+      if i == 0 then
+        asleep = false
+        call('HDEL', ROOT, 'asleep')
+      end
+      return
+    end
     local space = string.find(entry, ' ', 1, true)
     local pattern = string.sub(entry, space + 1)
     local wanted = pattern == ''

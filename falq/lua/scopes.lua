@@ -63,7 +63,8 @@ end
 local function save_account(account, token)
   local last = account.last and whole(account.last) or ''
   call('HSET', ROOT, 'wall', whole(wall), 'now', whole(now), 'token', whole(token),
-    'virtual', string.format('%.6f', virtual), 'tat', whole(account.tat), 'last', last)
+    'virtual', string.format('%.6f', virtual), 'tat', whole(account.tat), 'last', last,
+    'due', due < INF and whole(due) or '')
 end
 
 -- Change limits; what was spent is carried over in permits, not in seconds. Gives whether

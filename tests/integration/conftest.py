@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from falq.server_binary import find_binary
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+from falq.server_binary import find_binary
 
 START_S = 10.0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from falq import outcome
 from falq.calling import Caller, CallRequest, new_job_id
-from falq.errors import OutputError, RedisUnavailableError, UsageError
+from falq.errors import RedisUnavailableError, UsageError
 from falq.fetching import may_be_there, outcome_of, salvage, settle
 from falq.files.spec import OutputSpec
 from falq.meeting import leave_nonce, part_ways, remove_nonce
@@ -185,10 +185,9 @@ def _leave_nonce(directory: str) -> str:
     try:
         return leave_nonce(directory)
     except OSError as error:
-        raise OutputError(
+        raise UsageError(
             f"cannot write to {directory}: {error.strerror}",
-            "nothing was sent; choose another --output",
-            may_be_billed=False,
+            "nothing was sent; choose another directory with --output",
         ) from error
 
 
@@ -221,9 +220,11 @@ class QueuedCall:
                 if not error.refused:
                     raise
                 return self._without_queue(error)
-            # A job that we attach to has the nonce of its own caller.
             self.over = enqueued.deduplicated
             self.job_id = enqueued.job_id
+            if enqueued.deduplicated:
+                # A job that we attach to knows the nonce of its own caller only.
+                remove_nonce(self.request.output.directory, self.request.nonce)
             self.on_event({"job_id": self.job_id, "deduplicated": enqueued.deduplicated})
             record = caller.wait(
                 self.job_id,

@@ -39,7 +39,7 @@ RENEW_S = 2.5
 REAP_S = 1.0
 TAKE_IN_S = 2.0
 BEAT_S = 4.0
-SPOOL_S = 20.0
+SPOOL_S = 5.0
 
 JobAction = Callable[[str], None]
 

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from world import Home, Run, finish, posts_of, until
+from world import Home, Run, posts_of, until
 
 from falq.sandbox import RunningSandbox
 from falq.server_binary import find_binary
@@ -260,24 +259,27 @@ def test_a_file_that_changed_since_the_worker_saw_it_is_refused(
 
 
 def test_what_a_far_caller_cannot_fetch_is_told_and_fetched_later(
-    call: Callable[..., Run], pair: Pair, out: Path, sandbox: RunningSandbox
+    pair: Pair, out: Path, sandbox: RunningSandbox
 ) -> None:
     arguments = {"prompt": "partly", "num_images": 4}
-    # The first goes to the worker, the second to the caller.
-    for _ in range(2):
-        sandbox.add_fault("cdn-404", op="cdn", model_id=FLUX, times=1)
-    rules = sandbox.add_fault("cdn-404", op="cdn", model_id=FLUX, times=0)
-    assert rules.times == 0
-    run = call(arguments)
-    if run.code == 0:
-        pytest.fail("the worker took both faults")
+    job_id = submitted(pair, out, arguments)
+    sandbox.add_fault("cdn-404", op="cdn", model_id=FLUX, times=1)
+    run = pair.caller.falq("wait", job_id)
     assert (run.code, len(run.json["files"])) == (7, 3)
     assert run.json["result"]["images"]
-    sandbox.clear_faults()
-    again = pair.caller.falq("result", run.error["job_id"])
+    again = pair.caller.falq("result", job_id)
     check_files(again.json, out)
     assert len(again.json["files"]) == 4
     assert len(posts_of(sandbox, arguments)) == 1
+
+
+def test_a_job_whose_files_the_worker_cannot_fetch_is_the_callers_to_judge(
+    call: Callable[..., Run], pair: Pair, out: Path, sandbox: RunningSandbox
+) -> None:
+    sandbox.add_fault("cdn-404", op="cdn", model_id=FLUX, times=2)
+    shown = call({"prompt": "the worker cannot", "num_images": 2}).json
+    check_files(shown, out)
+    assert len(shown["files"]) == 2
 
 
 def test_a_keyless_caller_is_served_on_the_workers_account(
@@ -323,16 +325,16 @@ def test_a_caller_that_was_killed_while_it_fetched_is_not_charged_again(
     pair: Pair, out: Path, sandbox: RunningSandbox
 ) -> None:
     arguments = {"prompt": "killed"}
-    sandbox.add_fault("cdn-slow-loris", op="cdn", model_id=FLUX, interval_s=0.05)
+    job_id = submitted(pair, out, arguments)
+    sandbox.add_fault("cdn-slow-loris", op="cdn", model_id=FLUX)
     line = ["call", "-m", FLUX, "-a", json.dumps(arguments), "-o", str(out), "-q"]
-    first = pair.caller.start(*line, FALQ_DOWNLOAD_TIMEOUT_S="60")
-    until(lambda: [name for name in names(out) if name.endswith(".part")], wait_s=60)
-    first.kill()
-    first.communicate()
+    killed = pair.caller.start(*line)
+    until(lambda: [name for name in names(out) if name.endswith(".part")])
+    killed.kill()
+    killed.communicate()
     sandbox.clear_faults()
-    again = finish(pair.caller.start(*line))
+    again = pair.caller.falq(*line)
     check_files(again.json, out)
-    assert again.json["deduplicated"] is True
+    assert (again.json["job_id"], again.json["deduplicated"]) == (job_id, True)
     assert len(posts_of(sandbox, arguments)) == 1
-    assert not [name for name in names(out) if name.endswith(".part")]
-    assert time.monotonic() > 0
+    assert not [name for name in names(out) if name.startswith(".")]

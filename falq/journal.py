@@ -172,7 +172,8 @@ class Journal(Records):
     def _adopt_request(self, record: JobRecord, request_id: str) -> None:
         if not self.claim_request(record.job_id, request_id):
             raise UsageError(f"request {request_id} belongs to another job")
-        fields = {"request_id": request_id, "recovered": True, "loss": None, "lost_at": None}
+        fields: dict[str, Any] = {"request_id": request_id, "recovered": True}
+        fields |= {"loss": None, "lost_at": None, "resumed_at": time.time()}
         self.reopen(record.job_id, Phase.SUBMITTED, fields)
 
     def deliver(self, job_id: str) -> None:

@@ -13,39 +13,45 @@
 local id, q, lane = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local idem = ARGV[5] ~= '' and 'falq:idem:{' .. ACCOUNT .. '}:' .. ARGV[5]
 local same = 'falq:same:{' .. ACCOUNT .. '}:' .. ARGV[6]
-local fresh, attended = ARGV[7] == '1', ARGV[8]
-local DAY_S, CALLER_S, LISTENS = 86400, 10, 'listens:'
+local fresh, attended, hashed = ARGV[7] == '1', ARGV[8], ARGV[9]
+local DAY_S, CALLER_S, LISTENS, MOST_EQUAL = 86400, 10, 'listens:', 1000
 
 local function answer(how, job)
-  if attended ~= '0' then
+  local j = call('HMGET', JOB .. job, 'phase', 'arguments_hash')
+  -- An idempotency key of another call is refused: its job is not this caller's.
+  if attended ~= '0' and j[2] == hashed then
     local value = attended == '2' and LISTENS .. id or id
     call('SET', 'falq:caller:' .. job, value, 'EX', CALLER_S)
   end
-  local j = call('HMGET', JOB .. job, 'phase', 'arguments_hash')
   if how == 'KEY' or how == 'ATTACHED' then count('deduplicated') end
   return { how, job, j[1], j[2] or '' }
 end
 
--- In flight and nobody waits for it, or done and nobody got it. A caller that repeats this
--- call, because the reply was lost, finds the job that it attached to.
-local function attachable(job)
+local function attended_by_another(job)
   local key = 'falq:caller:' .. job
   local caller = call('GET', key)
-  if caller and caller ~= id and caller ~= LISTENS .. id then
-    -- Who listens is gone as soon as its connection is; others when they are silent.
-    if string.sub(caller, 1, #LISTENS) ~= LISTENS or call('PUBLISH', key, '') > 0 then
-      return false
-    end
-  end
-  local j = call('HMGET', JOB .. job, 'phase', 'delivered', 'cancel_requested')
-  if not j[1] or j[1] == 'failed' or j[1] == 'cancelled' then return false end
-  return j[2] ~= '1' and j[3] ~= '1'
+  -- A caller that repeats this call, because the reply was lost, finds the job that it has.
+  if not caller or caller == id or caller == LISTENS .. id then return false end
+  if string.sub(caller, 1, #LISTENS) ~= LISTENS then return true end
+  -- Who listens is gone as soon as its connection is; others when they are silent.
+  return call('PUBLISH', key, '') > 0
 end
 
+-- Ended without a result, given out, or about to be cancelled: nobody attaches to it ever.
+local function is_past(job)
+  local j = call('HMGET', JOB .. job, 'phase', 'delivered', 'cancel_requested')
+  return not j[1] or j[1] == 'failed' or j[1] == 'cancelled' or j[2] == '1' or j[3] == '1'
+end
+
+-- The oldest equal job that is in flight while nobody waits for it, or that nobody got.
 local function equal_call()
   call('ZREMRANGEBYSCORE', same, '-inf', whole(wall / 1000000 - DAY_S))
-  for _, job in ipairs(call('ZRANGE', same, 0, -1)) do
-    if attachable(job) then return job end
+  for _, job in ipairs(call('ZRANGE', same, 0, MOST_EQUAL - 1)) do
+    if is_past(job) then
+      call('ZREM', same, job)
+    elseif not attended_by_another(job) then
+      return job
+    end
   end
 end
 

@@ -6,6 +6,7 @@ fenced off. With replicas, an intent to pay is acknowledged by one before it cou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -97,26 +97,25 @@ class Admission(Scopes):
         reply = self._run(
             "admit", worker, limit, self._lease_us, glob_to_lua(queues), int(register)
         )
-        wait_us, reason, waiting, dropped = reply[:4]
-        found = reply[4:]
-        if dropped:
-            self._end_dropped(dropped)
-        grants = tuple(_grant(found[i : i + 4]) for i in range(0, len(found), 4))
+        wait_us, reason, waiting, gone, *rest = reply.decode().split("\0")
+        first = 2 * int(gone)
+        if first:
+            self._end_dropped(rest[:first])
         return Admitted(
-            grants=grants,
-            wait_s=None if wait_us < 0 else wait_us / MICROSECONDS_PER_S,
-            reason=reason.decode(),
-            waiting=bool(waiting),
+            grants=tuple(_grant(rest[i : i + 4]) for i in range(first, len(rest), 4)),
+            wait_s=None if wait_us == "-1" else int(wait_us) / MICROSECONDS_PER_S,
+            reason=reason,
+            waiting=waiting == "1",
         )
 
-    def _end_dropped(self, dropped: Sequence[bytes]) -> None:
+    def _end_dropped(self, dropped: Sequence[str]) -> None:
         """End waiting jobs that a stock tool cancelled or deleted; they cost no permit."""
         args: list[Argument] = []
         for job_id, queue in zip(dropped[::2], dropped[1::2], strict=True):
             error = JobCancelledError(
                 "cancelled by another tool before anything was sent",
                 "nothing is billed",
-                job_id=job_id.decode(),
+                job_id=job_id,
             )
             args += [job_id, queue, json.dumps(error.to_dict())]
         self._run("vanish", *args)
@@ -130,7 +129,7 @@ class Admission(Scopes):
         reply = self._run("acquire", worker, job_id, self._lease_us)
         if reply[0] == 1:
             _, token, queue, adopted = reply
-            return _grant((job_id.encode(), queue, token, adopted))
+            return _grant((job_id, queue.decode(), token, adopted))
         if reply[0] == 2:
             return None
         return 1.0 if reply[1] < 0 else reply[1] / MICROSECONDS_PER_S
@@ -182,7 +181,7 @@ def _pairs(held: Mapping[str, int]) -> list[Argument]:
 
 def _grant(row: Sequence[Any]) -> Grant:
     job_id, queue, token, adopted = row
-    return Grant(job_id=job_id.decode(), queue=queue.decode(), token=token, adopted=bool(adopted))
+    return Grant(job_id=job_id, queue=queue, token=int(token), adopted=bool(int(adopted)))
 
 
 def glob_to_lua(glob: str | None) -> str:

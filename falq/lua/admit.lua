@@ -7,16 +7,16 @@
 --          register ('1': it sleeps after a refusal)
 -- Touches  falq:{a}:*; falq:job:<id>, falq:counters; rq:job:<id>, rq:queue:<queue>; channel
 --          falq:{a}:wake:<worker>
--- Reply    {wait_us (-1: only a wake-up can change it), reason '<scope>:<limit>',
---           waiting (1: jobs wait), {job_id, queue, ... of those that a tool dropped},
---           then job_id, queue, token, adopted (1|0) for each job}
+-- Reply    one string, because clients read one faster than many; its parts end with a zero
+--          byte: wait_us (-1: only a wake-up can change it), reason '<scope>:<limit>',
+--          waiting (1: jobs wait), number n of jobs that a tool dropped, n x (job_id, queue),
+--          then job_id, queue, token, adopted (1|0) for each job given
 local worker, limit, lease_us = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local pattern, register = ARGV[5], ARGV[6] == '1'
 local sleeper = worker .. ' ' .. pattern
 local account = read_scope('@')
 local token = tonumber(root[4]) or 0
-local gone = {}
-local granted, reply = 0, { 0, '', 0, gone }
+local gone, grants, granted = {}, {}, 0
 local work_left = false
 -- A queue of which only dropped jobs are left is looked at again, us: they are ended soon.
 local ELSEWHERE = 2000000
@@ -36,10 +36,7 @@ local function grant(id, q, adopted)
   call('ZADD', LEASES .. '@', expiry, id)
   call('ZADD', LEASES .. q, expiry, id)
   granted = granted + 1
-  reply[#reply + 1] = id
-  reply[#reply + 1] = q
-  reply[#reply + 1] = token
-  reply[#reply + 1] = adopted
+  grants[granted] = table.concat({ id, q, whole(token), adopted }, '\0')
 end
 
 local function adopt()
@@ -79,8 +76,7 @@ local function head(q)
       and call('HGET', JOB .. id, 'phase') == 'queued' then
       return id, passed + (ids[2] and 1 or 0)
     end
-    gone[#gone + 1] = id
-    gone[#gone + 1] = q
+    gone[#gone + 1] = id .. '\0' .. q
     passed = passed + 1
   end
 end
@@ -173,15 +169,21 @@ local function refuse(candidate_waits, more)
     return wait, q .. ':' .. (why ~= '' and why or 'elsewhere'), 1
   end
 
-  -- Only one sleeper that serves all queues holds the timer; the others sleep until woken.
+  -- Only one sleeper that serves all queues holds the timer; the others sleep until woken. A
+  -- sleeper that does not listen any more is dead.
+  local function somebody_looks_by(at)
+    local timer, leader = tonumber(root[5]), root[6]
+    return timer and timer > now and timer <= at and leader ~= worker
+      and call('PUBSUB', 'NUMSUB', P .. 'wake:' .. leader)[2] > 0
+  end
+
   local function sleep(wait)
     call('ZADD', WAITERS, whole(now), sleeper)
     call('HSET', ROOT, 'asleep', '1')
-    local timer = tonumber(root[5])
     if pattern ~= '' then return wait end
     if wait >= INF then
       if root[6] == worker then call('HDEL', ROOT, 'timer', 'timer_worker') end
-    elseif timer and timer > now and timer <= now + wait and root[6] ~= worker then
+    elseif somebody_looks_by(now + wait) then
       return INF
     else
       call('HSET', ROOT, 'timer', whole(now + wait), 'timer_worker', worker)
@@ -192,9 +194,7 @@ local function refuse(candidate_waits, more)
   local wait, why, waiting = refusal()
   if more or wait < 0 then wait, why, waiting = 0, '', 1 end
   if register and wait > 0 then wait = sleep(wait) end
-  reply[1] = wait >= INF and -1 or wait
-  reply[2] = why
-  reply[3] = waiting
+  return wait >= INF and -1 or wait, why, waiting
 end
 
 -- The worker is full, or ends: somebody else looks at what is left.
@@ -224,10 +224,12 @@ while granted < limit do
 end
 save_account(account, token)
 
+local wait, why, waiting = limit == 0 and -1 or 0, '', 0
 if granted < limit then
-  refuse(candidate_waits, more)
+  wait, why, waiting = refuse(candidate_waits, more)
 else
-  reply[3] = pass_on()
-  if limit == 0 then reply[1] = -1 end
+  waiting = pass_on()
 end
-return reply
+local head_of_reply = table.concat({ whole(wait), why, waiting, #gone }, '\0')
+return table.concat({ head_of_reply, unpack(gone) }, '\0')
+  .. (granted > 0 and '\0' .. table.concat(grants, '\0') or '')

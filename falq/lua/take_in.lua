@@ -73,7 +73,7 @@ end
 local function sweep(list)
   local q = string.sub(list, #RQ_QUEUE + 1)
   local length = call('LLEN', list)
-  if q == '@' or length == call('ZCARD', WAITING .. q) then return end
+  if q == '@' or string.find(q, '%c') or length == call('ZCARD', WAITING .. q) then return end
   local ids = call('LRANGE', list, 0, most - 1)
   if length > most then
     for _, id in ipairs(call('LRANGE', list, math.max(most, length - most), -1)) do

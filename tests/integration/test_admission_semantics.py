@@ -413,8 +413,19 @@ def test_one_sleeper_holds_the_timer_and_the_others_wait_for_a_wake_up(world):
     world.enqueue("1", limits=Limits())
     world.enqueue("2", limits=Limits())
     world.admit()
-    waits = [world.admission.admit(name, 1).wait_s for name in ("w1", "w2", "w3")]
+    with world.redis.pubsub() as ears:
+        ears.subscribe(keys.wake(ACCOUNT, "w1"))
+        ears.get_message(timeout=5)
+        waits = [world.admission.admit(name, 1).wait_s for name in ("w1", "w2", "w3")]
     assert waits == [1.0, None, None]
+
+
+def test_a_dead_sleepers_timer_is_taken_over(world):
+    world.enqueue("1", limits=Limits())
+    world.enqueue("2", limits=Limits())
+    world.admit()
+    assert world.admission.admit("dead", 1).wait_s == 1.0
+    assert world.admission.admit("w2", 1).wait_s == 1.0
 
 
 def test_a_worker_that_takes_no_more_passes_its_timer_on(world):

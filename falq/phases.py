@@ -5,8 +5,8 @@ Theory of operation: the table below is the only one. Each change of a record go
 else changes nothing. Terminal phases have no way out but ``REOPEN``, which takes a person
 or a tool that asks for it.
 
->>> Phase.QUEUED in allowed_from(Phase.SUBMITTING), allowed_from(Phase.SUBMITTED) == {"submitting"}
-(True, True)
+>>> sorted(allowed_from(Phase.DONE))
+['downloading', 'running', 'submitted']
 """
 
 from __future__ import annotations

@@ -68,5 +68,5 @@ def test_scripts_name_no_phase_that_is_not_in_the_table():
 
 
 def test_the_script_that_admits_adopts_in_active_phases_only():
-    adopting = packaged("admit").partition("local active")[2].partition("\n  if ")[0]
+    adopting = packaged("admit").partition("local active")[2].partition("if not active")[0]
     assert set(re.findall(r"'(\w+)'", adopting)) == ACTIVE

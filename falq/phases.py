@@ -5,7 +5,7 @@ Theory of operation: the table below is the only one. Each change of a record go
 else changes nothing. Terminal phases have no way out but ``REOPEN``, which takes a person
 or a tool that asks for it.
 
->>> sorted(allowed_from(Phase.DONE))
+>>> [phase.value for phase in sorted(allowed_from(Phase.DONE))]
 ['downloading', 'running', 'submitted']
 """
 

@@ -1,0 +1,159 @@
+"""Breaks each Lua script in many small ways and lists the breaks that no test notices.
+
+    python -m tests.integration.lua_mutants [--script NAME] [--sample N] [--jobs 2]
+
+A mutant is one changed operator, constant or flag, or one removed statement. The tests run in
+a process of their own against a copy of the scripts that holds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LUA = ROOT / "falq" / "lua"
+#: A mutant dies of the first test that notices it: the quick ones come first.
+QUICK = ("test_journal.py", "test_enqueue.py", "test_stock_tools.py")
+#: A mutant may loop for ever.
+LIMIT_S = 180
+CONTEXT = multiprocessing.get_context("fork")
+OPERATORS = {
+    " >= ": " > ", " > ": " >= ", " <= ": " < ", " < ": " <= ", " == ": " ~= ", " ~= ": " == ",
+    " + ": " - ", " - ": " + ", " and ": " or ", " or ": " and ", "not ": "",
+    "'NX', ": "", "'XX', ": "", "math.max": "math.min", "math.min": "math.max",
+    "ceil": "floor", "'LPUSH'": "'RPUSH'", "'RPUSH'": "'LPUSH'",
+}  # fmt: skip
+NUMBER = re.compile(r"(?<![\w.'\[])\d+(?![\w.\]])")
+STATEMENT = re.compile(r"^\s*(?:[a-z_]+\(.*\)|[\w.\[\]#+ ]+ = .*)$")
+GUARD = re.compile(r"^\s*if .* then .* end$")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One line of one script, changed."""
+
+    script: str
+    line: int
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        shown = self.after.strip() or "(removed)"
+        return f"{self.script}:{self.line}: {self.before.strip()}  ->  {shown}"
+
+    def text(self) -> str:
+        lines = (LUA / self.script).read_text().splitlines()
+        lines[self.line - 1] = self.after
+        return "\n".join(lines) + "\n"
+
+
+def mutants_of(script: str) -> Iterator[Mutant]:
+    for number, line in enumerate((LUA / script).read_text().splitlines(), 1):
+        code = line.partition("--")[0].rstrip()
+        if not code or line.startswith("#!"):
+            continue
+        for changed in changes(code):
+            yield Mutant(script, number, code, changed)
+
+
+def changes(code: str) -> Iterator[str]:
+    """Give a line with one thing changed."""
+    for old, new in OPERATORS.items():
+        for found in re.finditer(re.escape(old), code):
+            yield code[: found.start()] + new + code[found.end() :]
+    for found in NUMBER.finditer(code):
+        yield f"{code[: found.start()]}{int(found.group()) + 1}{code[found.end() :]}"
+    balanced = code.count("(") == code.count(")") and code.count("{") == code.count("}")
+    if balanced and (STATEMENT.match(code) or GUARD.match(code)) and "local" not in code:
+        yield ""
+
+
+def run_tests(directory: str, tests: list[str]) -> None:
+    """Run the tests in this process, on the scripts of a directory; exit with their status."""
+    import falq.scripts
+    import hypothesis
+    import pytest
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    falq.scripts.files = lambda _: Path(directory)
+    set_hypothesis_home_dir(directory)
+    phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    hypothesis.settings.register_profile("mutants", phases=phases, database=None)
+    hypothesis.settings.load_profile("mutants")
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", f"--basetemp={directory}/t"]
+    status = pytest.main([*options, *tests])
+    os._exit(int(status != pytest.ExitCode.OK))
+
+
+def judge(mutant: Mutant) -> tuple[Mutant, bool]:
+    """Tell whether a test notices a mutant; one that hangs is noticed, too."""
+    with tempfile.TemporaryDirectory() as directory:
+        shutil.copytree(LUA, Path(directory) / "lua")
+        (Path(directory) / "lua" / mutant.script).write_text(mutant.text())
+        process = CONTEXT.Process(target=run_tests, args=(directory, test_files()))
+        process.start()
+        process.join(LIMIT_S)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        return mutant, process.exitcode != 0
+
+
+def test_files() -> list[str]:
+    here = ROOT / "tests" / "integration"
+    rest = sorted(path.name for path in here.glob("test_admission*.py"))
+    return [str(here / name) for name in dict.fromkeys((*QUICK, *rest))]
+
+
+def chosen(script: str | None, sample: int | None) -> list[Mutant]:
+    names = [script] if script else sorted(path.name for path in LUA.glob("*.lua"))
+    found = [mutant for name in names for mutant in mutants_of(name) if name != "clock.lua"]
+    return found if sample is None else random.Random(0).sample(found, min(sample, len(found)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--script", help="such as admit.lua")
+    parser.add_argument("--sample", type=int)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--list", action="store_true", help="only show the mutants")
+    options = parser.parse_args()
+    mutants = chosen(options.script, options.sample)
+    if options.list:
+        print(*mutants, sep="\n")
+        return 0
+    for name in ("falq.journal", "hypothesis.stateful", "pytest", "rq"):
+        importlib.import_module(name)
+    unbroken = Mutant("clock.lua", 1, "", (LUA / "clock.lua").read_text().splitlines()[0])
+    if judge(unbroken)[1]:
+        print("the tests fail without a mutant: nothing can be said", file=sys.stderr)
+        return 2
+    started_at, survivors = time.monotonic(), []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for mutant, noticed in pool.map(judge, mutants):
+            if not noticed:
+                survivors.append(mutant)
+                print(mutant, flush=True)
+    took_s = time.monotonic() - started_at
+    print(f"{len(mutants)} mutants, {len(survivors)} survived, {took_s:.0f} s", flush=True)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

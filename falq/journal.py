@@ -106,10 +106,8 @@ class Journal(Records):
 
     def claim_request(self, job_id: str, request_id: str) -> bool:
         """Claim a request of fal's history; False if another job owns it. Safe to repeat."""
-        key = keys.owner(request_id)
-        if self._redis.set(key, job_id, nx=True, ex=OWNER_S):
-            return True
-        return self._redis.get(key) == job_id.encode()
+        said = self._scripts.run("claim", [self._account, job_id, request_id, OWNER_S])
+        return bool(said)
 
     def cancel(self, job_id: str) -> Phase | None:
         """Cancel a job that waits, at once; ask the holder of one that was started.

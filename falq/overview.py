@@ -20,6 +20,7 @@ from falq.background import find_instance
 from falq.embedded import ServerState, find_server
 from falq.journal import Journal
 from falq.keys import ACCOUNT_SCOPE
+from falq.logs import redact
 from falq.phases import ACTIVE, TERMINAL, Phase
 from falq.record import JobRecord
 from falq.redis_link import check_server, connect, redis_address, translate_redis_errors
@@ -282,7 +283,7 @@ def job_line(record: JobRecord, now: float) -> JobLine:
         in_phase_s=_span(entered, now),
         request_id=record.request_id,
         worker=record.worker if record.phase in ACTIVE else None,
-        error=None if message is None else str(message),
+        error=None if message is None else redact(str(message)),
     )
 
 

@@ -16,6 +16,7 @@ from falq.cli.show import Voice, emit
 from falq.errors import ConfigurationError, UsageError
 
 _THREADS = 8
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # a name to know, not one to bind to
 #: A token that can be guessed is none.
 _MIN_TOKEN_CHARS = 16
 
@@ -49,12 +50,13 @@ def dashboard(
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     guard = Guard(host=host, token=token, names=(socket.gethostname(), *allow_host))
-    server = _server(create_app(settings, guard), host, port)
-    bound = int(server.effective_port)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{bound}/"
+    listener = _listen(host, port)
+    bound = listener.getsockname()[1]
+    shown = socket.gethostname() if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{bound}/"
     emit({"status": "SERVING", "url": url})
     _introduce(Voice(quiet=quiet), url, token if token_file is None else None)
-    _run(server)
+    _serve(create_app(settings, guard), listener)
 
 
 def _read_token(path: Path) -> str:
@@ -73,13 +75,13 @@ def _read_token(path: Path) -> str:
     return token
 
 
-def _server(app: Any, host: str, port: int) -> Any:
-    import waitress
-
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return waitress.create_server(app, host=host, port=port, threads=_THREADS, ident=None)
-    except (OSError, ValueError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror
         raise UsageError(
             f"the dashboard cannot listen on {host}:{port}: {reason}",
             "choose another --port; --port 0 takes a free one",
@@ -95,8 +97,11 @@ def _introduce(voice: Voice, url: str, token: str | None) -> None:
     voice.say("the token is shown once; scripts send it as Authorization: Bearer TOKEN")
 
 
-def _run(server: Any) -> None:
+def _serve(app: Any, listener: socket.socket) -> None:
+    import waitress
+
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = waitress.create_server(app, sockets=[listener], threads=_THREADS, ident=None)
     try:
         server.run()
     except (KeyboardInterrupt, SystemExit):

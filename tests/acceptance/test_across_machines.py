@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_redis import own_redis
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from world import Home, Run, posts_of, until
 
 from falq.sandbox import RunningSandbox
-from falq.server_binary import find_binary
 
 FLUX = "sandbox/flux/dev"
 #: Hides the directories before ``--`` and then becomes the command.
@@ -96,25 +95,8 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def redis_socket() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="falq-") as directory:
-        socket = Path(directory) / "s"
-        server = subprocess.Popen(
-            [find_binary().path, "--port", "0", "--unixsocket", str(socket), "--dir", directory,
-             "--save", "", "--maxmemory-policy", "noeviction"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        until(lambda: _answers(socket))
+    with own_redis() as socket:
         yield socket
-        server.terminate()
-        server.wait()
-
-
-def _answers(socket: Path) -> bool:
-    try:
-        with Redis(unix_socket_path=str(socket)) as redis:
-            return bool(redis.ping())
-    except RedisConnectionError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +306,7 @@ def test_logs_travel_to_the_callers_directory(call: Callable[..., Run], out: Pat
 def test_a_caller_that_was_killed_while_it_fetched_is_not_charged_again(
     pair: Pair, out: Path, sandbox: RunningSandbox
 ) -> None:
-    arguments = {"prompt": "killed"}
+    arguments = {"prompt": "killed while fetching"}
     job_id = submitted(pair, out, arguments)
     sandbox.add_fault("cdn-slow-loris", op="cdn", model_id=FLUX)
     line = ["call", "-m", FLUX, "-a", json.dumps(arguments), "-o", str(out), "-q"]

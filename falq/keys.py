@@ -28,7 +28,7 @@ falq:{a}:scope:<queue>      hash    limits in force (max_concurrent, interval_us
                                     hold_reason) and their state (tat, last, vt)
 falq:{a}:scope:@            hash    the same for the account, and its logical clock:  for ever; every script
                                     wall, now, virtual, seq, token, timer,
-                                    timer_worker
+                                    timer_worker, asleep, offers, due
 falq:{a}:waiting:<queue>    zset    job_ids by lane and place                         enqueue, admit
 falq:{a}:ready              zset    queues with work by virtual time                  enqueue, admit
 falq:{a}:parked             zset    queues with work by the time they may start       admit

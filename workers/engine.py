@@ -64,6 +64,8 @@ class Engine:
         try:
             while not self._stopping:
                 await self._turn()
+            # From here on a wake-up would be lost on us.
+            await self._admit(0)
             await self._drain()
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):

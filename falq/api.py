@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from falq import outcome
 from falq.calling import Caller, CallRequest, new_job_id
-from falq.errors import RedisUnavailableError, UsageError
+from falq.errors import ArtifactError, RedisUnavailableError, UsageError
 from falq.fetching import may_be_there, outcome_of, salvage, settle
 from falq.files.spec import OutputSpec
 from falq.meeting import leave_nonce, part_ways, remove_nonce
@@ -242,7 +242,14 @@ class QueuedCall:
                 record.job_id, record.phase, record.request_id, position, deduplicated=deduplicated
             )
         self.over = True
-        shown = settle(self.settings, record, self.request.output, self.on_event)
+        # A call that attaches to a paid job whose files could not be saved tries that again.
+        give = salvage if deduplicated else settle
+        try:
+            shown = give(self.settings, record, self.request.output, self.on_event)
+        except ArtifactError as error:
+            if record.phase == Phase.FAILED and not error.retryable:
+                caller.delivered(record.job_id)
+            raise
         caller.delivered(record.job_id)
         part_ways(record.options)
         return shown | {"deduplicated": deduplicated}

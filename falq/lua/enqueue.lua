@@ -37,10 +37,12 @@ local function attended_by_another(job)
   return call('PUBLISH', key, '') > 0
 end
 
--- Ended without a result, given out, or about to be cancelled: nobody attaches to it ever.
+-- Ended without a result, given out, or about to be cancelled: nobody attaches to it ever. A
+-- failed job with a result is paid for: only its files could not be saved, which may pass.
 local function is_past(job)
   local j = call('HMGET', JOB .. job, 'phase', 'delivered', 'cancel_requested')
-  return not j[1] or j[1] == 'failed' or j[1] == 'cancelled' or j[2] == '1' or j[3] == '1'
+  if not j[1] or j[1] == 'cancelled' or j[2] == '1' or j[3] == '1' then return true end
+  return j[1] == 'failed' and call('HSTRLEN', JOB .. job, 'result') == 0
 end
 
 -- The oldest equal job that is in flight while nobody waits for it, or that nobody got.

@@ -105,6 +105,33 @@ def test_a_disk_that_was_full_may_be_tried_again(
     check_saved(home.falq("result", run.error["job_id"]), full, large)
 
 
+def test_the_same_call_after_a_full_disk_gets_the_files_that_are_paid_for(
+    home: Home, mount: Mount, sandbox: RunningSandbox, large: int, tmp_path: Path
+) -> None:
+    full = mount(tmp_path / "full", "size=3m")
+    (full / "ballast").write_bytes(bytes(2 * MIB))
+    arguments = {"prompt": "paid once"}
+    first = home.call(FLUX, arguments, "-o", str(full))
+    assert (first.code, first.error["retryable"]) == (7, True)
+    (full / "ballast").unlink()
+    again = home.call(FLUX, arguments, "-o", str(full))
+    check_saved(again, full, large)
+    assert (again.json["job_id"], again.json["deduplicated"]) == (first.error["job_id"], True)
+    assert len(posts_of(sandbox, arguments)) == 1
+
+
+def test_the_same_call_after_a_file_that_nobody_can_have_is_a_new_one(
+    home: Home, sandbox: RunningSandbox
+) -> None:
+    arguments = {"prompt": "another chance"}
+    sandbox.add_fault("cdn-404", op="cdn", model_id="sandbox/flux-lora", times=1)
+    first = home.call("sandbox/flux-lora", arguments)
+    assert (first.code, first.error["retryable"]) == (7, False)
+    again = home.call("sandbox/flux-lora", arguments)
+    assert (again.code, again.json["deduplicated"]) == (0, False)
+    assert len(posts_of(sandbox, arguments)) == 2
+
+
 @pytest.mark.parametrize("kind", ["read-only", "a file", "below a file", "full of inodes"])
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_sent(
     home: Home, mount: Mount, sandbox: RunningSandbox, tmp_path: Path, kind: str

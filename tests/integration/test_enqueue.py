@@ -98,6 +98,15 @@ def test_a_call_that_failed_is_made_anew(phase, world):
     assert world.enqueue("b", **EQUAL).job_id == "b"
 
 
+def test_a_failed_call_that_is_paid_for_is_attached_to_until_it_is_given_out(world):
+    world.enqueue("a", **EQUAL)
+    advance(world, "a", Phase.FAILED)
+    world.redis.hset(keys.job("a"), "result", '{"images":[]}')
+    assert world.enqueue("b", **EQUAL).job_id == "a"
+    world.journal.deliver("a")
+    assert world.enqueue("c", **EQUAL).job_id == "c"
+
+
 def test_a_cancelled_call_is_made_anew(world):
     world.enqueue("a", **EQUAL)
     world.journal.cancel("a")

@@ -10,11 +10,17 @@ import logging
 import re
 import sys
 import time
+from collections.abc import Iterable
 from typing import Literal
 
 #: Fields that a record may carry beside its message.
 FIELDS = ("job_id", "request_id", "queue", "model_id", "phase", "event")
-_SECRET = re.compile(r"(?i)\b(key|bearer)\s+\S+|data:[\w/+.-]+;base64,\S+|://[^/\s:@]*:[^/\s@]+@")
+_SECRET = re.compile(
+    r"(?i)\b(key|bearer)\s+\S+"
+    r"|\bFAL_KEY\w*\s*=\s*\S+"
+    r"|data:[\w/+.-]+(?:;[\w=.+-]+)*,[^\s\"']+"
+    r"|://[^/\s:@]*:[^/\s@]+@"
+)
 
 
 def redact(text: str) -> str:
@@ -31,18 +37,24 @@ class EventFormatter(logging.Formatter):
 
     Args:
         form: ``text`` for people, ``json`` for collectors.
+        secrets: Texts that no line may hold, whatever wrote them.
     """
 
-    def __init__(self, form: Literal["text", "json"]) -> None:
+    def __init__(self, form: Literal["text", "json"], secrets: Iterable[str] = ()) -> None:
         super().__init__()
         self._json = form == "json"
+        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line of a record; a traceback goes into the same line."""
-        message = redact(record.getMessage())
+        message = self._clean(record.getMessage())
         if record.exc_info:
-            message += " | " + redact(self.formatException(record.exc_info)).replace("\n", " | ")
-        fields = {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+            message += " | " + self._clean(self.formatException(record.exc_info))
+        fields = {
+            name: self._clean(str(value))
+            for name in FIELDS
+            if (value := getattr(record, name, None)) is not None
+        }
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         stamp = f"{at}.{int(record.msecs):03d}Z"
         if self._json:
@@ -51,11 +63,18 @@ class EventFormatter(logging.Formatter):
         extra = "".join(f" {name}={value}" for name, value in fields.items())
         return f"{stamp} {record.levelname.lower():7} {message}{extra}"
 
+    def _clean(self, text: str) -> str:
+        """Take secrets out, and what would make two lines of one or steer a terminal."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[redacted]")
+        text = redact(text).replace("\n", " | ")
+        return "".join(char if char.isprintable() else " " for char in text)
 
-def configure_logging(form: str) -> None:
+
+def configure_logging(form: str, secrets: Iterable[str] = ()) -> None:
     """Send falq's and RQ's log lines to stderr in one form; called by a composition root."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(EventFormatter("json" if form == "json" else "text"))
+    handler.setFormatter(EventFormatter("json" if form == "json" else "text", secrets))
     for name in ("falq", "rq"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

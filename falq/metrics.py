@@ -25,11 +25,10 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 #: Counter in Redis → (metric, what it counts).
 _COUNTERS = {
     "enqueued": ("falq_jobs_enqueued", "Jobs that were enqueued."),
-    "admitted": ("falq_jobs_started", "Starts that admission allowed."),
     "deduplicated": ("falq_jobs_deduplicated", "Calls that attached to an equal job."),
     "recovered": ("falq_jobs_recovered", "Jobs whose lost request was found again."),
     "deaths": ("falq_worker_deaths", "Jobs that lost their holder."),
-    "units:total": ("falq_billable_units", "Units that fal billed, as far as it said so."),
+    "units:total": ("falq_billable_units", "Units that fal billed for jobs that are done."),
 }
 _ENDED_FOR_GOOD = frozenset(f"ended:{phase}" for phase in TERMINAL)
 
@@ -37,7 +36,9 @@ _ENDED_FOR_GOOD = frozenset(f"ended:{phase}" for phase in TERMINAL)
 def exposition(redis: Redis, settings: Settings) -> bytes:
     """Give all metrics as text; reads only."""
     registry = CollectorRegistry()
-    registry.register(_Once(_metrics(_counters(redis), overview(redis, settings))))
+    seen = overview(redis, settings)
+    accounts = [line.account for line in seen.accounts]
+    registry.register(_Once([*_metrics(_counters(redis), seen), _grants(redis, accounts)]))
     return generate_latest(registry)
 
 
@@ -54,6 +55,15 @@ class _Once:
 def _counters(redis: Redis) -> dict[str, float]:
     stored: Any = redis.hgetall(keys.COUNTERS)
     return {name.decode(): float(value) for name, value in stored.items()}
+
+
+def _grants(redis: Redis, accounts: Iterable[str]) -> Metric:
+    text = "Jobs handed to workers; one that was adopted counts again."
+    family = CounterMetricFamily("falq_jobs_granted", text, labels=["account"])
+    for account in accounts:
+        token: Any = redis.hget(keys.scope(account, keys.ACCOUNT_SCOPE), "token")
+        family.add_metric([account], float(token or 0))
+    return family
 
 
 def _metrics(counted: Mapping[str, float], seen: Overview) -> Iterator[Metric]:

@@ -93,7 +93,7 @@ def run_worker(
     from falq.redis_link import check_server, connect, translate_redis_errors
     from workers.building import build_engine
 
-    configure_logging(log_format)
+    configure_logging(log_format, [settings.require_key()])
     redis = connect(settings, role="worker")
     with translate_redis_errors():
         check_server(redis).require_no_eviction()

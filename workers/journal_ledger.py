@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -26,6 +27,8 @@ from falq.record import JobRecord
 from workers.rivals import awaited_alike
 from workers.spacing import Spacing
 from workers.threads import Threads
+
+log = logging.getLogger("falq.worker")
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -68,6 +71,17 @@ class JournalLedger:
         self._redis = redis
         self._spacing = spacing
 
+    def _log(self, level: int, text: str) -> None:
+        """Log an event of the job; its end is logged by whoever shows it to RQ's tools."""
+        record = self.record
+        if record.phase in TERMINAL:
+            return
+        facts = {
+            "job_id": record.job_id, "request_id": record.request_id, "queue": record.queue,
+            "model_id": record.model_id, "phase": record.phase,
+        }  # fmt: skip
+        log.log(level, "%s", text, extra=facts)
+
     def ask_cancel(self) -> None:
         """Somebody wants the job cancelled."""
         self.record = dataclasses.replace(self.record, cancel_requested=True)
@@ -76,7 +90,8 @@ class JournalLedger:
     async def apply(self, change: Change, outcome: Mapping[str, Any] | None = None) -> bool:
         """Write a change; see ``falq.ledger.Ledger.apply``."""
         asked_at = time.monotonic()
-        moved = {} if change.to == self.record.phase else stamp(change.to)
+        moved_on = change.to != self.record.phase
+        moved = stamp(change.to) if moved_on else {}
         fields = {**moved, **change.fields}
         await self._hold(change)
         try:
@@ -93,6 +108,8 @@ class JournalLedger:
         self.record = dataclasses.replace(self.record, phase=change.to, **known)
         if outcome is not None:
             self.record = dataclasses.replace(self.record, outcome=dict(outcome))
+        if moved_on:
+            self._log(logging.INFO, change.to)
         return change.to not in TERMINAL | {Phase.QUEUED, Phase.UNKNOWN}
 
     def _write(
@@ -143,6 +160,10 @@ class JournalLedger:
 
     async def note(self, event: Mapping[str, Any]) -> None:
         """Tell those who watch; lost while Redis is away."""
+        if "warning" in event:
+            self._log(logging.WARNING, str(event["warning"]))
+        elif "cancel" in event:
+            self._log(logging.INFO, f"cancel: {event['cancel']}")
         try:
             await self._threads.run(self._journal.note, self.record.job_id, dict(event))
         except RedisError:

@@ -51,10 +51,15 @@ local function finish(id, q, phase, outcome, token)
   call('SREM', 'falq:unknown', id)
   tell(id, '{"phase":"' .. phase .. '"}')
   count('ended:' .. phase)
-  local created = tonumber(call('HGET', JOB .. id, 'created_at')) or 0
+  local j = call('HMGET', JOB .. id, 'created_at', 'recovered', 'billable_units')
+  local created = tonumber(j[1]) or 0
   if created > 0 then
     call('HINCRBYFLOAT', 'falq:counters', 'seconds:total',
       math.max(0, wall / 1000000 - created))
+  end
+  if j[2] == '1' then count('recovered') end
+  if phase == 'done' and tonumber(j[3]) then
+    call('HINCRBYFLOAT', 'falq:counters', 'units:total', j[3])
   end
   free_and_wake(id, q)
 end

@@ -31,10 +31,13 @@ class WorkerSaver:
     Args:
         settings: The worker's.
         home: Holds the spool.
+        downloader: For tests.
     """
 
-    def __init__(self, settings: Settings, home: Path) -> None:
-        self._downloader = Downloader(media_policy(settings))
+    def __init__(
+        self, settings: Settings, home: Path, downloader: Downloader | None = None
+    ) -> None:
+        self._downloader = downloader or Downloader(media_policy(settings))
         self._local = LocalSaver(settings, self._downloader)
         self._spool = spool_directory(home)
 

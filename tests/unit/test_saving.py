@@ -1,0 +1,124 @@
+"""Saving for the pipeline: what is told, what is remembered, where it goes."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from falq import saving
+from falq.errors import OutputError
+from falq.files.download import Downloader
+from falq.files.policy import MediaPolicy
+from falq.meeting import leave_nonce
+from falq.pipeline import Saved, partly_error
+from falq.record import JobRecord
+from falq.saving import LocalSaver
+from falq.settings import Settings
+from workers.saving import WorkerSaver
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
+
+
+class Cdn(httpx.AsyncBaseTransport):
+    """Serves pictures; ``wait`` lets each piece come only when it is set."""
+
+    def __init__(self, wait=None):
+        self.wait = wait
+
+    async def handle_async_request(self, request):
+        async def pieces():
+            yield PNG
+            if self.wait is not None:
+                await self.wait.wait()
+
+        if "missing" in str(request.url):
+            return httpx.Response(404)
+        return httpx.Response(200, headers={"content-type": "image/png"}, content=pieces())
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.from_env({"FALQ_HOME": str(tmp_path / "home"), "FAL_KEY": "a:b"})
+
+
+class Notes(list):
+    async def __call__(self, event):
+        self.append(event)
+
+
+def job(directory, *urls, **options):
+    result = {"images": [{"url": url} for url in urls]}
+    output = {"directory": str(directory), "sidecar": False}
+    return JobRecord(
+        job_id="j", model_id="a/b", request_id="r", result=result,
+        options={"output": output, **options},
+    )  # fmt: skip
+
+
+async def test_one_file_that_fails_is_told_beside_those_that_are_there(settings, tmp_path):
+    async with Downloader(MediaPolicy(), transport=Cdn()) as downloader:
+        saver = LocalSaver(settings, downloader)
+        record = job(tmp_path / "out", "https://h/a.png", "https://h/missing.png")
+        saved = await saver.save(record, [], Notes())
+    assert len(saved.files) == 1
+    error = partly_error(saved)
+    assert error.message.startswith("1 of 2 files could not be saved: images[1]: ")
+    assert error.retryable is False
+
+
+def test_files_that_could_only_not_be_written_are_an_output_error():
+    failure = {"field": "a", "url": "u", "type": "OutputError", "error": "full", "retryable": True}
+    error = partly_error(Saved(failures=[failure]))
+    assert isinstance(error, OutputError)
+    assert "falq result JOB -o DIR" in error.hint
+
+
+async def test_how_far_a_long_download_has_come_is_told(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "TELL_EVERY_S", 0.001)
+    go_on, notes = asyncio.Event(), Notes()
+    async with Downloader(MediaPolicy(), transport=Cdn(go_on)) as downloader:
+        saver = LocalSaver(settings, downloader)
+        saved = asyncio.create_task(saver.save(job(tmp_path / "out", "https://h/a.png"), [], notes))
+        async with asyncio.timeout(10):
+            while not notes:
+                await asyncio.sleep(0)
+        go_on.set()
+        await saved
+    assert notes[0]["download"] == "images[0]"
+
+
+@pytest.fixture
+async def worker(settings):
+    settings.home.mkdir(mode=0o700)
+    saver = WorkerSaver(settings, settings.home, Downloader(MediaPolicy(), transport=Cdn()))
+    yield saver
+    await saver.aclose()
+
+
+def names(path):
+    return sorted(each.name for each in path.rglob("*") if each.is_file())
+
+
+async def test_a_worker_writes_where_it_meets_the_caller(worker, settings, tmp_path):
+    nonce = leave_nonce(str(tmp_path))
+    record = job(tmp_path, "https://h/a.png", nonce=nonce)
+    saved = await worker.save(record, [], Notes())
+    assert (len(saved.files), saved.remote) == (1, False)
+    assert names(settings.home / "spool") == []
+    await worker.part(record)
+    assert not [name for name in names(tmp_path) if name.startswith(".falq-")]
+
+
+async def test_a_worker_keeps_a_copy_for_a_caller_out_of_reach(worker, settings, tmp_path):
+    saved = await worker.save(job(tmp_path / "out", "https://h/a.png", nonce="0" * 32), [], Notes())
+    assert (len(saved.files), saved.remote) == (1, True)
+    assert saved.files[0]["path"].startswith(str(settings.home / "spool" / "j"))
+    assert not (tmp_path / "out").exists()
+
+
+async def test_what_a_worker_cannot_keep_a_far_caller_may_still_fetch(worker, tmp_path):
+    notes = Notes()
+    record = job(tmp_path / "out", "https://h/a.png", "https://h/missing.png")
+    saved = await worker.save(record, [], notes)
+    assert (len(saved.files), saved.failures, saved.remote) == (1, (), True)
+    assert "missing.png is not there" in notes[0]["warning"]

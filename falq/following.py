@@ -16,7 +16,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from falq.errors import AccountError, FalqError, ModelError, NetworkError, ResultEndpointError
+from falq.errors import (
+    AccountError,
+    FalqError,
+    JobCancelledError,
+    ModelError,
+    NetworkError,
+    ResultEndpointError,
+)
 from falq.fal.client import FalClient
 from falq.fal.replies import CancelOutcome, FalStatus, LogLine, Output
 from falq.fal.signals import EndpointRefusedError, RequestNotFoundError, StillRunningError
@@ -132,6 +139,8 @@ class Follower:
                 async with aclosing(self._streamed()) as streamed:
                     async for status in streamed:
                         yield status
+            except JobCancelledError:
+                raise
             except _NO_ANSWER:
                 self.failures = 0
         while True:

@@ -325,7 +325,12 @@ def test_files_that_cannot_be_saved_keep_the_result():
     ledger = carry_out(ImaginaryFal(), shelf=shelf)
     assert ended(ledger) == ("failed", "ArtifactError")
     assert ledger.record.outcome["result"] == {"text": "hello"}
-    failures = [{"field": "images[1]", "url": "u", "error": "gone", "type": "DownloadError"}]
+    failures = [
+        {
+            "field": "images[1]", "url": "u", "error": "gone", "type": "DownloadError",
+            "retryable": True,
+        }
+    ]  # fmt: skip
     partly = carry_out(
         ImaginaryFal(), shelf=Shelf(Saved(files=[{"path": "/a"}], failures=failures))
     )

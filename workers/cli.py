@@ -94,6 +94,7 @@ def run_worker(
     from workers.building import build_engine
 
     configure_logging(log_format, [settings.require_key()])
+    _keep_memory_private()
     redis = connect(settings, role="worker")
     with translate_redis_errors():
         check_server(redis).require_no_eviction()
@@ -104,6 +105,13 @@ def run_worker(
     with translate_redis_errors():
         engine.station.admission.configure_account(settings.account_max_concurrent)
         asyncio.run(engine.run())
+
+
+def _keep_memory_private() -> None:
+    """Leave no core file behind: it would hold the key."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def instance_name(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from falq import outcome
 from falq.calling import Caller, CallRequest, new_job_id
-from falq.errors import ArtifactError, RedisUnavailableError, UsageError
-from falq.fetching import may_be_there, outcome_of, salvage, settle
+from falq.errors import ArtifactError, ConfigurationError, RedisUnavailableError, UsageError
+from falq.fetching import may_be_there, outcome_of, salvage, salvage_direct, settle
 from falq.files.spec import OutputSpec
 from falq.meeting import leave_nonce, part_ways, remove_nonce
 from falq.model_id import parse_model_id
@@ -276,7 +277,13 @@ def _directly(
 ) -> dict[str, Any]:
     from falq.direct import go_on
 
-    return outcome_of(go_on(settings, request.to_record(job_id, settings.account), on_event))
+    ended = go_on(settings, request.to_record(job_id, settings.account), on_event)
+    if ended.phase != Phase.DONE and (ended.result is not None or may_be_there(ended)):
+        from falq.keeping import keep
+
+        with contextlib.suppress(OSError, ConfigurationError):
+            keep(settings.home, ended)
+    return outcome_of(ended)
 
 
 def attend(
@@ -313,26 +320,39 @@ def fetch_result(
     """Fetch a job's result and files without a new call.
 
     A job that is under way is waited for. One that fal may still have (timeout, unknown
-    outcome, result endpoint that refused) is asked for once more by a worker, by its
-    request_id or in fal's history; days later, too.
+    outcome, result endpoint that refused) is asked for once more, by its request_id or in
+    fal's history; days later, too. That is a worker's work, but for direct calls.
 
     Raises:
         FalqError: There is no such job, it failed at fal, or a file could not be saved.
     """
+    from falq.keeping import find_kept, forget
+
+    kept = find_kept(settings.home, job_id)
+    if kept is not None:
+        shown = salvage_direct(settings, kept, _output_of(kept, output_dir), on_event)
+        forget(settings.home, job_id)
+        return shown
     with open_caller(settings, needs_key=False) as caller:
         record = caller.get(job_id)
         if record.phase not in TERMINAL | {Phase.UNKNOWN}:
             record = caller.wait(job_id, on_event=on_event)
-        output = OutputSpec.of(record.options)
-        if output_dir is not None:
-            changed = dataclasses.replace(output, directory=str(Path(output_dir).absolute()))
-            output = prepare_output(changed)
+        output = _output_of(record, output_dir)
         if record.result is None and may_be_there(record):
             record = _asked_again(caller, record, output, on_event)
         shown = salvage(settings, record, output, on_event)
         caller.delivered(job_id)
         part_ways(record.options)
         return shown
+
+
+def _output_of(record: JobRecord, output_dir: str | None) -> OutputSpec:
+    """Give where a job's files go: where its call said, or where somebody wants them now."""
+    output = OutputSpec.of(record.options)
+    if output_dir is None:
+        return output
+    changed = dataclasses.replace(output, directory=str(Path(output_dir).absolute()))
+    return prepare_output(changed)
 
 
 def _asked_again(

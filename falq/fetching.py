@@ -12,6 +12,7 @@ from falq import outcome
 from falq.errors import FalqError
 from falq.files.spec import OutputSpec
 from falq.phases import Phase
+from falq.planner import ASKED
 from falq.record import JobRecord
 from falq.settings import Settings
 
@@ -32,6 +33,33 @@ def salvage(
     if record.phase == Phase.DONE and here:
         return settle(settings, record, output, on_event)
     return fetch(settings, record, output, on_event)
+
+
+def salvage_direct(
+    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
+) -> dict[str, Any]:
+    """Do the same for a direct call; a request without a result is asked for from here.
+
+    Raises:
+        FalqError: The job failed, or a file could not be saved here.
+    """
+    from falq.direct import go_on
+
+    if record.result is not None or not may_be_there(record):
+        return salvage(settings, record, output, on_event)
+    now = time.time()
+    known = record.request_id is not None and record.phase != Phase.UNKNOWN
+    again = dataclasses.replace(
+        record,
+        phase=Phase.SUBMITTED if known else Phase.SUBMITTING,
+        options=record.options | {"output": output.to_dict()},
+        loss=ASKED,
+        lost_at=now,
+        resumed_at=now,
+        error=None,
+        outcome=None,
+    )
+    return outcome_of(go_on(settings, again, on_event))
 
 
 def settle(

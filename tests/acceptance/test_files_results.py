@@ -161,6 +161,35 @@ def test_a_file_that_cannot_be_fetched_leaves_nothing_but_the_result(
     assert len(posts_of(sandbox, arguments)) == 1
 
 
+def test_a_direct_call_whose_file_could_not_be_fetched_is_fetched_later(
+    home: Home, call: Callable[..., Run], sandbox: RunningSandbox, out: Path, tmp_path: Path
+) -> None:
+    model_id, arguments = "sandbox/flux/dev", {"prompt": "direct"}
+    sandbox.add_fault("cdn-404", model_id=model_id, op="cdn", times=2)
+    run = call(model_id, arguments, "--no-queue")
+    assert (run.code, run.json["result"]["images"] != []) == (7, True)
+    assert home.falq("result", run.error["job_id"]).code == 7
+    again = home.falq("result", run.error["job_id"], "-o", str(tmp_path / "elsewhere"))
+    check_files(again.json)
+    assert len(posts_of(sandbox, arguments)) == 1
+    assert home.falq("result", run.error["job_id"]).code == 2
+
+
+def test_a_direct_call_that_ran_out_of_time_is_fetched_later(
+    home: Home, call: Callable[..., Run], sandbox: RunningSandbox
+) -> None:
+    model_id, arguments = "sandbox/flux/dev", {"prompt": "direct and late"}
+    rule = sandbox.add_fault("unknown-status", model_id=model_id, op="status", times=9)
+    polls = ("--poll-interval", "0.01", "--max-polls", "2")
+    run = call(model_id, arguments, "--no-queue", *polls)
+    rule.times = 0
+    assert (run.code, run.error["type"]) == (5, "JobTimeoutError"), run
+    again = home.falq("result", run.error["job_id"])
+    assert again.code == 0, again
+    check_files(again.json)
+    assert len(posts_of(sandbox, arguments)) == 1
+
+
 @pytest.mark.parametrize("fault", ["file-url", "private-url"])
 def test_an_address_that_must_not_be_asked_is_refused(call: Callable[..., Run], fault: str) -> None:
     run = call(f"sandbox/fault/{fault}", {"prompt": fault})
@@ -310,3 +339,26 @@ def test_a_call_that_attaches_or_is_cancelled_leaves_no_nonce(home: Home, out: P
     assert len([name for name in names(out) if name.startswith(".falq-")]) == 1
     assert home.falq("cancel", waits["job_id"]).json["status"] == "cancelled"
     assert not [name for name in names(out) if name.startswith(".falq-")]
+
+
+def _kilobytes(pid: int, field: str) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1])  # type: ignore[index]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux' /proc")
+def test_a_worker_needs_little_memory_for_a_large_file(
+    new_home: Callable[..., Home], sandbox: RunningSandbox
+) -> None:
+    home = new_home()
+    worker = home.start_worker()
+    for prompt in ("warm", "warmer"):
+        assert home.call(FLUX, {"prompt": prompt}).code == 0
+    Path(f"/proc/{worker.pid}/clear_refs").write_text("5")
+    before_kb = _kilobytes(worker.pid, "VmRSS")
+    rule = sandbox.add_fault("cdn-size", op="cdn", model_id=FLUX, bytes=100 * MIB)
+    run = home.call(FLUX, {"prompt": "large"})
+    rule.times = 0
+    assert run.json["files"][0]["bytes"] == 100 * MIB
+    assert _kilobytes(worker.pid, "VmHWM") - before_kb < 20_000
+    assert "downloading" in run.err or "saving files" in run.err

@@ -30,6 +30,7 @@ from falq.record import JobRecord
 from falq.redis_link import count_replicas
 from falq.scripts import Scripts
 from workers.journal_ledger import JournalLedger
+from workers.outage import Outage
 from workers.rq_glue import FalqJob, RefusedFunctionError, RqWorker, foreign_spec
 
 log = logging.getLogger("falq.worker")
@@ -49,7 +50,8 @@ class Held:
     """A job that this worker holds.
 
     ``job`` and ``execution`` are RQ's view; ``refusal`` says why the job is not run;
-    ``ended`` that its record needs us no more, only RQ's view does.
+    ``ended`` that its record needs us no more, only RQ's view does; ``cancel_asked`` that
+    somebody asked to cancel it before its ledger was open.
     """
 
     grant: Grant
@@ -58,6 +60,7 @@ class Held:
     refusal: str | None = None
     ledger: JournalLedger | None = None
     ended: bool = False
+    cancel_asked: bool = False
 
 
 class Bookkeeping:
@@ -87,6 +90,7 @@ class Bookkeeping:
         empty_spool: Callable[[], None],
     ) -> None:
         self._revive, self._empty_spool = revive, empty_spool
+        self.outage = Outage()
         self.name = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
         self.held: dict[str, Held] = {}
         self.suspended = False
@@ -182,7 +186,7 @@ class Bookkeeping:
         try:
             duty()
         except RedisError as error:
-            log.warning("%s: redis: %s; trying again", duty.__name__.strip("_"), error)
+            self.outage.tell(error)
             self._revive()
         except Exception:
             log.exception("%s failed; going on", duty.__name__.strip("_"))

@@ -109,7 +109,7 @@ class Engine:
                 self.station.admission.admit, self.books.name, limit, queues=self.queues
             )
         except RedisError as error:
-            log.warning("redis: %s; trying again", error)
+            self.books.outage.tell(error)
             return None
 
     def _finished(self, admitted: Admitted) -> bool:
@@ -140,7 +140,7 @@ class Engine:
             try:
                 return await self.station.threads.run(self.books.begin, grants)
             except RedisError as error:
-                log.warning("redis: %s; trying again", error)
+                self.books.outage.tell(error)
                 await asyncio.sleep(0.5)
 
     async def _work(self, held: Held) -> None:
@@ -169,6 +169,8 @@ class Engine:
         if ledger is None:
             return None
         held.ledger = ledger
+        if held.cancel_asked:
+            ledger.ask_cancel()
         return await self.station.work(ledger)
 
     async def _show_end(self, held: Held, record: JobRecord | None) -> None:
@@ -207,6 +209,8 @@ class Engine:
         held = self.books.held.get(job_id)
         if held is not None and held.ledger is not None:
             held.ledger.ask_cancel()
+        elif held is not None:
+            held.cancel_asked = True
 
     async def _drain(self) -> None:
         """Let what runs finish."""

@@ -217,6 +217,8 @@ _BY_CODE = {
     "BUSY": _BUSY,
     "max": _CLIENTS,
 }
+#: The server's mark on an error that stopped a script in the middle.
+_IN_SCRIPT = "@user_script"
 _COMMAND = re.compile(r"no permissions to run the '([\w|-]{1,40})' command")
 #: The library puts commands with their arguments in front of a pipeline's error.
 _PIPELINE = "caused error: "
@@ -240,11 +242,15 @@ def redis_error(err: Exception) -> RedisUnavailableError:
 
 
 def _told(error: RedisUnavailableError, err: Exception) -> RedisUnavailableError:
-    """Note whether Redis itself refused; a lost connection leaves open what happened."""
+    """Note whether Redis itself refused; a lost connection leaves open what happened.
+
+    So does a script that fails half-way: what it wrote before stays written.
+    """
     import redis
 
     lost = isinstance(err, redis.ConnectionError | redis.TimeoutError)
-    error.refused = not lost or isinstance(err, redis.BusyLoadingError | redis.AuthenticationError)
+    known = not lost or isinstance(err, redis.BusyLoadingError | redis.AuthenticationError)
+    error.refused = known and _IN_SCRIPT not in str(err)
     return error
 
 

@@ -83,10 +83,11 @@ def changes(code: str) -> Iterator[str]:
 
 def run_tests(directory: str, tests: list[str]) -> None:
     """Run the tests in this process, on the scripts of a directory; exit with their status."""
-    import falq.scripts
     import hypothesis
     import pytest
     from hypothesis.configuration import set_hypothesis_home_dir
+
+    import falq.scripts
 
     falq.scripts.files = lambda _: Path(directory)
     set_hypothesis_home_dir(directory)

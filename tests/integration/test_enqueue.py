@@ -1,13 +1,16 @@
 """The door: one script enqueues a job, or attaches its caller to an equal one."""
 
 import pytest
-from admission_world import ACCOUNT, WIDE, World, every_key
+from admission_world import ACCOUNT, WIDE, World, clocked, every_key, new_job
+from redis import Redis
 
 from falq import enqueue as door
 from falq import keys
-from falq.errors import UsageError
+from falq.errors import RedisUnavailableError, UsageError
 from falq.limits import Limits
 from falq.phases import Phase
+from falq.redis_link import translate_redis_errors
+from falq.scripts import Scripts
 
 EQUAL = {"fingerprint": "print", "arguments": {"prompt": "a cat"}}
 DAY_S = 86_400
@@ -253,6 +256,18 @@ def test_a_record_has_no_end_until_the_job_has_one(world):
     assert world.redis.ttl(keys.job("a")) == -1
     advance(world, "a", Phase.DONE)
     assert world.redis.ttl(keys.job("a")) == 7 * DAY_S
+
+
+@pytest.mark.parametrize(("denied", "certain"), [("publish", False), ("evalsha", True)])
+def test_only_a_refusal_of_the_whole_script_is_certain(denied, certain, world, redis_url):
+    commands = ["+@all", f"-{denied}"]
+    world.redis.acl_setuser("c", enabled=True, nopass=True, keys=["*"], commands=commands)
+    limited = Redis.from_url(redis_url.replace("unix://", "unix://c:any@"))
+    with pytest.raises(RedisUnavailableError) as told, limited, translate_redis_errors():
+        door.enqueue(limited, new_job("a", account=""), Scripts(limited, clocked))
+    assert told.value.refused is certain
+    assert (world.journal.find("a") is None) is certain
+    world.redis.acl_deluser("c")
 
 
 def test_events_are_read_from_where_one_stopped(world):

@@ -197,7 +197,32 @@ def three_deaths(scene: Scene) -> dict[str, Any]:
     return {"record": scene.server.record(job_id), "posts": scene.posts(arguments)}
 
 
+def asked_to_stop_twice(scene: Scene) -> dict[str, Any]:
+    """Ask a worker to stop while a job runs, and ask again."""
+    arguments = {"prompt": "handed over", "sandbox_latency": 5.0}
+    first = scene.home.start_worker()
+    job_id = scene.home.submit("sandbox/flux/dev", arguments, QUEUE)
+    scene.await_phase(job_id, "running")
+    scene.home.start_worker()
+    first.send_signal(signal.SIGTERM)
+    time.sleep(1.0)
+    waited = first.poll() is None
+    held = scene.server.record(job_id).token
+    first.send_signal(signal.SIGTERM)
+    asked_at = time.monotonic()
+    code = first.wait(10)
+    until(lambda: scene.server.record(job_id).token > held)
+    took_s = time.monotonic() - asked_at
+    scene.await_phase(job_id, "done")
+    record = scene.server.record(job_id)
+    return {
+        "waited": waited, "code": code, "took_s": took_s, "record": record,
+        "posts": scene.posts(arguments),
+    }  # fmt: skip
+
+
 SCENARIOS = (
+    asked_to_stop_twice,
     killed_at_many_steps, killed_before_submit, killed_before_the_id_is_stored,
     killed_before_the_result_is_written, paused_past_its_lease, three_deaths,
 )  # fmt: skip
@@ -268,3 +293,11 @@ def test_a_job_that_kills_its_workers_ends_with_its_request_id(played) -> None:
     assert record.error["request_id"] == seen["posts"][0]["request_id"]
     assert "died 3 times" in record.error["message"]
     assert (len(seen["posts"]), paid(seen["posts"])) == (1, 1)
+
+
+def test_a_worker_asked_to_stop_lets_jobs_end_and_asked_twice_hands_them_over(played) -> None:
+    seen = played(asked_to_stop_twice)
+    assert (seen["waited"], seen["code"]) == (True, 0)
+    assert seen["took_s"] < 5.0
+    assert (seen["record"].phase, seen["record"].deaths) == ("done", 0)
+    assert len(seen["posts"]) == 1

@@ -511,6 +511,42 @@ def test_what_a_queue_waits_for_is_told_once_per_start(world):
         world.admit()
     told = world.redis.xrange(keys.told(ACCOUNT, "q"))
     assert [entry for _, entry in told] == [{b"limit": b"interval", b"wait_us": b"2000000"}]
+    assert world.redis.ttl(keys.told(ACCOUNT, "q")) > 0
+    world.admission.pause("q")
+    world.admit()
+    ((_, last),) = world.redis.xrevrange(keys.told(ACCOUNT, "q"), count=1)
+    assert last == {b"limit": b"paused", b"wait_us": b"-1"}
+
+
+def test_each_parked_queue_starts_when_its_own_time_has_come(world):
+    for queue, interval_s in (("a", 3), ("b", 1), ("c", 2)):
+        limits = Limits(start_interval_s=interval_s, max_concurrent=9)
+        for number in range(2):
+            world.enqueue(f"{queue}{number}", queue, limits)
+    assert len(world.admit(6).grants) == 3
+    for queue in "bca":
+        world.pass_time(1_000_000)
+        assert ids(world.admit(6)) == [f"{queue}1"]
+
+
+def test_the_earliest_queue_of_a_worker_is_found_behind_all_that_it_does_not_serve(world):
+    for number in range(32):
+        world.enqueue(f"a{number}", f"a{number:02}")
+        world.admission.hold(f"a{number:02}", 1, "429")
+    world.enqueue("b", "b")
+    world.admission.hold("b", 2, "429")
+    assert not world.admit().grants
+    assert world.admit(queues="b").wait_s == 2.0
+
+
+def test_a_dropped_job_whose_finder_died_is_found_again(world):
+    world.enqueue("1")
+    world.redis.delete("rq:job:1")
+    world.scripts.run("admit", [ACCOUNT, "w", 1, LEASE, "", 0])
+    assert world.phase("1") == "queued"
+    world.pass_time(2_000_000)
+    world.admit()
+    assert world.phase("1") == "cancelled"
 
 
 def test_many_queues_that_cannot_start_do_not_keep_redis_for_long(world):

@@ -8,7 +8,8 @@ which the other state machine compares with a model.
 
 import fnmatch
 
-from admission_world import ACCOUNT, CAP, EXAMPLES, World, machine_settings
+import pytest
+from admission_world import ACCOUNT, CAP, EXAMPLES, WIDE, World, machine_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -237,3 +238,91 @@ class WakeUps(RuleBasedStateMachine):
 def test_no_wake_up_is_lost(redis_client):
     WakeUps.redis = redis_client
     run_state_machine_as_test(WakeUps, settings=machine_settings(EXAMPLES, 50))
+
+
+@pytest.fixture
+def world(redis_client):
+    return World(redis_client)
+
+
+@pytest.fixture
+def worker(world):
+    """Make workers with one slot each, all asleep."""
+    made = []
+
+    def make(name, glob=None):
+        made.append(Worker(world, name, glob, 1))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.die()
+
+
+def deliver(*workers):
+    """Let workers hear what was said to them; give the names of those that heard something."""
+    heard = [each for each in workers if each.hears()]
+    for each in heard:
+        each.look()
+    return [each.name for each in heard]
+
+
+def block(world, queue, jobs, workers):
+    """Enqueue jobs that cannot start, and let the workers fall asleep over them."""
+    world.admission.pause(queue)
+    for number in range(jobs):
+        world.enqueue(f"{queue}-{number}", queue)
+    while deliver(*workers):
+        pass
+
+
+def test_a_full_worker_wakes_the_next_for_what_is_left(world, worker):
+    workers = [worker(name) for name in ("w1", "w2", "w3")]
+    block(world, "a", 2, workers)
+    world.admission.resume("a")
+    assert deliver(*workers) == ["w1"]
+    assert deliver(*workers) == ["w2"]
+    assert [len(each.held) for each in workers] == [1, 1, 0]
+
+
+def test_a_full_worker_wakes_one_of_each_kind_for_what_is_left(world, worker):
+    workers = [worker(name, glob) for name, glob in (("w1", "a*"), ("w2", "a*"), ("w3", "b*"))]
+    for queue in ("a1", "b1"):
+        block(world, queue, 1, workers)
+    world.admission.resume("b1")
+    assert deliver(*workers) == ["w1", "w3"]
+    assert [len(each.held) for each in workers] == [0, 0, 1]
+
+
+def test_a_full_worker_wakes_somebody_for_a_job_to_adopt(world, worker):
+    token = world.start("1", "a")
+    world.submit("1", token)
+    first, second = worker("w1"), worker("w2")
+    world.enqueue("2", "b")
+    assert deliver(first) == ["w1"]
+    world.admission.surrender({"1": token})
+    assert deliver(second) == ["w2"]
+    assert list(second.held) == ["1"]
+
+
+def test_a_job_wakes_nobody_who_does_not_serve_it(world, worker):
+    world.admission.configure("a1", WIDE)
+    workers = [worker("w1", "b*"), worker("w2", "a*")]
+    world.enqueue("1", "a1")
+    assert deliver(*workers) == ["w2"]
+
+
+def test_the_dead_are_passed_over(world, worker):
+    dead, alive = worker("w1"), worker("w2")
+    dead.die()
+    world.enqueue("1", "a")
+    assert deliver(alive) == ["w2"]
+    assert list(alive.held) == ["1"]
+
+
+def test_a_sleeper_is_told_once(world, worker):
+    sleeper = worker("w1")
+    world.enqueue("1", "a")
+    world.enqueue("2", "a")
+    assert sleeper.ears.get_message(timeout=1) is not None
+    assert sleeper.ears.get_message(timeout=0.05) is None

@@ -150,7 +150,7 @@ class Admission(Scopes):
         return list(zip(texts[::2], texts[1::2], strict=True))
 
     def take_in(self, defaults: Limits) -> tuple[int, list[tuple[str, str]]]:
-        """Take in jobs without an account, and what stock tools pushed.
+        """Take in jobs without an account, and what stock tools pushed; end what they cancelled.
 
         Returns:
             How many wait now, and the ended jobs (with their phase) that a tool put back.
@@ -158,7 +158,11 @@ class Admission(Scopes):
         taken = 0
         asked: list[tuple[str, str]] = []
         for lists in self._rq_lists():
-            found, *ended = self._run("take_in", *limit_arguments(defaults), SWEEP_IDS, *lists)
+            found, dropped, ended = self._run(
+                "take_in", *limit_arguments(defaults), SWEEP_IDS, *lists
+            )
+            if dropped:
+                self._end_dropped([each.decode() for each in dropped])
             texts = [each.decode() for each in ended]
             asked.extend(zip(texts[::2], texts[1::2], strict=True))
             taken += found

@@ -5,9 +5,10 @@
 --          ids to look at on each end of a list, then RQ lists to sweep
 -- Touches  falq:{a}:*; falq:job:<id>, falq:intake, falq:jobs; rq:queue:*, rq:job:<id>;
 --          channel falq:{a}:wake:<worker>
--- Reply    {jobs taken in, then job_id, phase for each ended job that a tool put back}
+-- Reply    {jobs taken in, {job_id, queue, ... of waiting jobs that a tool cancelled or
+--          deleted}, {job_id, phase, ... of ended jobs that a tool put back}}
 local most = tonumber(ARGV[7])
-local taken, asked = 0, {}
+local taken, dropped, asked = 0, {}, {}
 
 local function place(id, q, score)
   call('HSET', JOB .. id, 'account', ACCOUNT, 'score', score)
@@ -53,6 +54,8 @@ local function naturalise(id, q)
 end
 
 local function sweep_one(id, q)
+  -- RQ makes no such id; it would break what is read as text.
+  if string.find(id, '[^%w_.:%-]') then return end
   local j = call('HMGET', JOB .. id, 'phase', 'account', 'score', 'token')
   local status = call('HGET', RQ_JOB .. id, 'status')
   if not j[1] then
@@ -70,10 +73,27 @@ local function sweep_one(id, q)
   end
 end
 
+local function waits(list, q, at) return call('ZSCORE', WAITING .. q, call('LINDEX', list, at)) end
+
+-- Fewer ids in RQ's list than jobs that wait: tools cancelled some, or stock workers popped them.
+local function find_dropped(q)
+  for _, id in ipairs(call('ZRANGE', WAITING .. q, 0, most - 1)) do
+    local status = call('HGET', RQ_JOB .. id, 'status')
+    if not status or status == 'canceled' or status == 'stopped' then
+      dropped[#dropped + 1] = id
+      dropped[#dropped + 1] = q
+    end
+  end
+end
+
 local function sweep(list)
   local q = string.sub(list, #RQ_QUEUE + 1)
-  local length = call('LLEN', list)
-  if q == '@' or string.find(q, '%c') or length == call('ZCARD', WAITING .. q) then return end
+  if q == '@' or string.find(q, '%c') then return end
+  local length, waiting = call('LLEN', list), call('ZCARD', WAITING .. q)
+  if length < waiting then find_dropped(q) end
+  if length == 0 then return end
+  -- As many as there should be may still be others: tools push at both ends.
+  if length == waiting and waits(list, q, 0) and waits(list, q, -1) then return end
   local ids = call('LRANGE', list, 0, most - 1)
   if length > most then
     for _, id in ipairs(call('LRANGE', list, math.max(most, length - most), -1)) do
@@ -87,5 +107,4 @@ keep_time()
 empty_intake()
 for i = 8, #ARGV do sweep(ARGV[i]) end
 if taken > 0 then wake(nil) end
-table.insert(asked, 1, taken)
-return asked
+return { taken, dropped, asked }

@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import random
 import re
-import shutil
 import sys
 import tempfile
 import time
@@ -25,6 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LUA = ROOT / "falq" / "lua"
+#: As it was at the start: a run takes a while, and somebody may work on the scripts.
+SOURCE = {path.name: path.read_text().splitlines() for path in sorted(LUA.glob("*.lua"))}
 #: A mutant dies of the first test that notices it: the quick ones come first.
 QUICK = ("test_journal.py", "test_enqueue.py", "test_stock_tools.py")
 #: A mutant may loop for ever.
@@ -55,13 +56,13 @@ class Mutant:
         return f"{self.script}:{self.line}: {self.before.strip()}  ->  {shown}"
 
     def text(self) -> str:
-        lines = (LUA / self.script).read_text().splitlines()
+        lines = list(SOURCE[self.script])
         lines[self.line - 1] = self.after
         return "\n".join(lines) + "\n"
 
 
 def mutants_of(script: str) -> Iterator[Mutant]:
-    for number, line in enumerate((LUA / script).read_text().splitlines(), 1):
+    for number, line in enumerate(SOURCE[script], 1):
         code = line.partition("--")[0].rstrip()
         if not code or line.startswith("#!"):
             continue
@@ -105,8 +106,11 @@ def run_tests(directory: str, tests: list[str]) -> None:
 def judge(mutant: Mutant) -> tuple[Mutant, bool]:
     """Tell whether a test notices a mutant; one that hangs is noticed, too."""
     with tempfile.TemporaryDirectory() as directory:
-        shutil.copytree(LUA, Path(directory) / "lua")
-        (Path(directory) / "lua" / mutant.script).write_text(mutant.text())
+        lua = Path(directory) / "lua"
+        lua.mkdir()
+        for name, lines in SOURCE.items():
+            (lua / name).write_text("\n".join(lines) + "\n")
+        (lua / mutant.script).write_text(mutant.text())
         process = CONTEXT.Process(target=run_tests, args=(directory, test_files()))
         process.start()
         process.join(LIMIT_S)
@@ -123,7 +127,7 @@ def test_files() -> list[str]:
 
 
 def chosen(script: str | None, sample: int | None) -> list[Mutant]:
-    names = [script] if script else sorted(path.name for path in LUA.glob("*.lua"))
+    names = [script] if script else list(SOURCE)
     found = [mutant for name in names for mutant in mutants_of(name) if name != "clock.lua"]
     return found if sample is None else random.Random(0).sample(found, min(sample, len(found)))
 
@@ -141,7 +145,7 @@ def main() -> int:
         return 0
     for name in ("falq.journal", "hypothesis.stateful", "pytest", "rq"):
         importlib.import_module(name)
-    unbroken = Mutant("clock.lua", 1, "", (LUA / "clock.lua").read_text().splitlines()[0])
+    unbroken = Mutant("clock.lua", 1, "", SOURCE["clock.lua"][0])
     if judge(unbroken)[1]:
         print("the tests fail without a mutant: nothing can be said", file=sys.stderr)
         return 2

@@ -100,6 +100,38 @@ def test_a_requeue_of_an_ended_job_is_told_once(redis_client):
     assert world.admission.take_in(WIDE) == (0, [("a", "failed")])
 
 
+def test_a_push_is_swept_in_even_if_a_stock_worker_popped_as_many(redis_client):
+    world = World(redis_client)
+    world.enqueue("a")
+    pop_as_a_stock_worker_does(world, "a")
+    pushed = rq_queue(world).enqueue("workers.job.run", kwargs={}, at_front=True).id
+    assert world.admission.take_in(WIDE) == (1, [])
+    assert world.waiting() == ["a", pushed]
+
+
+def test_a_job_cancelled_in_a_dashboard_ends_before_its_turn_comes(redis_client):
+    world = World(redis_client)
+    for job_id in ("a", "b", "c"):
+        world.enqueue(job_id)
+    world.admission.pause("q")
+    rq_job(world, "b").cancel()
+    rq_job(world, "c").delete()
+    world.admission.take_in(WIDE)
+    assert [world.phase(job_id) for job_id in ("a", "b", "c")] == [
+        "queued", "cancelled", "cancelled",
+    ]  # fmt: skip
+    assert world.waiting() == ["a"]
+
+
+def test_an_id_that_rq_would_not_make_is_left_alone(redis_client):
+    world = World(redis_client)
+    world.redis.sadd(keys.RQ_QUEUES, keys.rq_queue("q"))
+    world.redis.rpush(keys.rq_queue("q"), b"\xff\x00")
+    world.redis.hset(b"rq:job:\xff\x00", "status", "queued")
+    assert world.admission.take_in(WIDE) == (0, [])
+    assert world.admit().grants == ()
+
+
 def test_rq_reads_a_job_of_falq_as_its_own(redis_client):
     world = World(redis_client)
     world.enqueue("a")

@@ -147,7 +147,8 @@ def test_a_file_that_cannot_be_fetched_leaves_nothing_but_the_result(
 ) -> None:
     says, retryable = DOWNLOAD_FAULTS[fault]
     arguments = {"prompt": f"download {fault}"}
-    rule = sandbox.add_fault(fault, model_id="sandbox/flux/dev", op="cdn")
+    size = {"bytes": 128 * MIB} if fault == "cdn-gzip-bomb" else {}
+    rule = sandbox.add_fault(fault, model_id="sandbox/flux/dev", op="cdn", **size)
     run = call("sandbox/flux/dev", arguments)
     rule.times = 0
     assert (run.code, run.error["type"]) == (7, "DownloadError"), run

@@ -217,12 +217,8 @@ class Bookkeeping:
         if record is None or phase == Phase.DONE:
             self._redis.lrem(keys.rq_queue(record.queue if record else ""), 0, job_id)
             return
-        if phase == Phase.UNKNOWN:
-            to = Phase.SUBMITTING
-        else:
-            to = Phase.SUBMITTED if record.request_id else Phase.QUEUED
         self._redis.lrem(keys.rq_queue(record.queue), 0, job_id)
-        self._journal.reopen(job_id, to, {"lost_at": None})
+        self._journal.reopen(job_id, phase_to_resume(record), {"lost_at": None})
 
     def _beat(self) -> None:
         self.suspended = self._rq.is_suspended()
@@ -295,6 +291,15 @@ class Bookkeeping:
         self.held.pop(held.grant.job_id, None)
         if held.execution is not None:
             self._rq.forget_execution(held.execution)
+
+
+def phase_to_resume(record: JobRecord) -> Phase:
+    """Give the phase from which an ended job goes on without a new call, if it can."""
+    if record.phase == Phase.UNKNOWN:
+        return Phase.SUBMITTING
+    if record.phase == Phase.FAILED and record.result is not None:
+        return Phase.DOWNLOADING
+    return Phase.SUBMITTED if record.request_id else Phase.QUEUED
 
 
 def check_limits_of_process(concurrency: int) -> None:

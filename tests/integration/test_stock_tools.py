@@ -3,6 +3,7 @@
 import re
 import zlib
 
+import pytest
 from admission_world import ACCOUNT, WIDE, World, new_job
 from rq import Queue
 from rq.job import Job
@@ -10,7 +11,9 @@ from rq.serializers import JSONSerializer
 
 from falq import keys
 from falq.limits import Limits
-from falq.phases import Phase
+from falq.phases import Phase, reopenable_from
+from falq.record import JobRecord
+from workers.bookkeeping import phase_to_resume
 
 
 def rq_queue(world: World, name: str = "q") -> Queue:
@@ -130,6 +133,31 @@ def test_an_id_that_rq_would_not_make_is_left_alone(redis_client):
     world.redis.hset(b"rq:job:\xff\x00", "status", "queued")
     assert world.admission.take_in(WIDE) == (0, [])
     assert world.admit().grants == ()
+
+
+def test_a_requeue_of_a_job_in_doubt_is_told_while_its_slot_is_held(redis_client):
+    world = World(redis_client)
+    token = world.start("a")
+    for phase in (Phase.SUBMITTING, Phase.UNKNOWN):
+        world.journal.advance("a", token, phase, fields={}, outcome={})
+    rq_queue(world)._enqueue_job(rq_job(world, "a"))
+    assert world.admission.take_in(WIDE) == (0, [("a", "unknown")])
+
+
+@pytest.mark.parametrize(
+    ("known", "to"),
+    [
+        ({"phase": "unknown"}, Phase.SUBMITTING),
+        ({"phase": "failed"}, Phase.QUEUED),
+        ({"phase": "cancelled"}, Phase.QUEUED),
+        ({"phase": "failed", "request_id": "r"}, Phase.SUBMITTED),
+        ({"phase": "failed", "request_id": "r", "result": {"images": []}}, Phase.DOWNLOADING),
+    ],
+)
+def test_a_requeue_goes_on_where_nothing_is_paid_again(known, to):
+    record = JobRecord(job_id="a", **known)
+    assert phase_to_resume(record) == to
+    assert Phase(record.phase) in reopenable_from(to)
 
 
 def test_rq_reads_a_job_of_falq_as_its_own(redis_client):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import os
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from falq import outcome
 from falq.calling import Caller, CallRequest, new_job_id
-from falq.errors import ArtifactError, ConfigurationError, RedisUnavailableError, UsageError
-from falq.fetching import may_be_there, outcome_of, salvage, salvage_direct, settle
+from falq.direct_call import call_directly
+from falq.errors import ArtifactError, RedisUnavailableError, UsageError
+from falq.fetching import may_be_there, salvage, salvage_direct, settle
 from falq.files.spec import OutputSpec
 from falq.meeting import leave_nonce, part_ways, remove_nonce
 from falq.model_id import parse_model_id
@@ -156,7 +156,7 @@ def perform(
         request = dataclasses.replace(request, arguments=upload(request.arguments))
     if no_queue:
         settings.require_key()
-        return _directly(settings, request, new_job_id(), on_event)
+        return call_directly(settings, request, new_job_id(), on_event)
     nonce = _leave_nonce(request.output.directory)
     request = dataclasses.replace(request, nonce=nonce)
     attempt = QueuedCall(settings, request, wait_s, on_event or (lambda _: None))
@@ -260,7 +260,7 @@ class QueuedCall:
         if self.settings.on_queue_down == "fail" or self.settings.key is None:
             raise error
         self.on_event({"warning": f"{error.message}; calling fal directly, limits do not apply"})
-        return _directly(self.settings, self.request, self.job_id, self.on_event)
+        return call_directly(self.settings, self.request, self.job_id, self.on_event)
 
 
 def open_caller(settings: Settings, *, needs_key: bool = True) -> Caller:
@@ -270,20 +270,6 @@ def open_caller(settings: Settings, *, needs_key: bool = True) -> Caller:
         importlib.import_module("workers.cli").start_background(settings)
 
     return Caller(settings, start_worker, needs_key=needs_key)
-
-
-def _directly(
-    settings: Settings, request: CallRequest, job_id: str, on_event: OnEvent | None
-) -> dict[str, Any]:
-    from falq.direct import go_on
-
-    ended = go_on(settings, request.to_record(job_id, settings.account), on_event)
-    if ended.phase != Phase.DONE and (ended.result is not None or may_be_there(ended)):
-        from falq.keeping import keep
-
-        with contextlib.suppress(OSError, ConfigurationError):
-            keep(settings.home, ended)
-    return outcome_of(ended)
 
 
 def attend(

@@ -6,7 +6,6 @@ Nothing here imports rq or httpx: a wrapper's run time is mostly start-up.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import time
 import uuid
@@ -94,17 +93,6 @@ def new_job_id() -> str:
     raw[6] = raw[6] & 0x0F | 0x70
     raw[8] = raw[8] & 0x3F | 0x80
     return str(uuid.UUID(bytes=bytes(raw)))
-
-
-def _lives_here(worker: str) -> bool:
-    """Tell whether a worker of this machine lives, by the pid in its name."""
-    try:
-        os.kill(int(worker.rsplit(".", 2)[1]), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, ValueError, IndexError):
-        return True
-    return True
 
 
 class Caller:
@@ -219,7 +207,7 @@ class Caller:
             if self._start_worker is None:
                 return served
             worker = self.redis.get(keys.alive(self.settings.account))
-        if worker is None or not _lives_here(bytes(worker).decode()):  # type: ignore[arg-type]
+        if worker is None or not presence.lives_here(bytes(worker).decode()):  # type: ignore[arg-type]
             self._start_worker()
         return True
 

@@ -29,6 +29,7 @@ def go_on(
     on_event: OnEvent | None = None,
     *,
     needs_key: bool = True,
+    keep: Callable[[JobRecord], None] | None = None,
 ) -> JobRecord:
     """Work on a job in this process from wherever its record stands, to its end.
 
@@ -40,16 +41,17 @@ def go_on(
             only saves its files.
         on_event: Is told what happens.
         needs_key: False where only files are fetched.
+        keep: Writes the record down after each change, before the act that follows.
 
     Raises:
         MissingKeyError: A key is needed and none is set.
     """
     if needs_key:
         settings.require_key()
-    return asyncio.run(_go_on(settings, record, on_event))
+    return asyncio.run(_go_on(settings, record, MemoryLedger(record, on_event, keep)))
 
 
-async def _go_on(settings: Settings, record: JobRecord, on_event: OnEvent | None) -> JobRecord:
+async def _go_on(settings: Settings, record: JobRecord, ledger: MemoryLedger) -> JobRecord:
     options = record.options
     async with (
         FalClient(settings.hosts, settings.key) as client,
@@ -57,7 +59,7 @@ async def _go_on(settings: Settings, record: JobRecord, on_event: OnEvent | None
     ):
         pipeline = Pipeline(
             client=client,
-            ledger=MemoryLedger(record, on_event),
+            ledger=ledger,
             saver=LocalSaver(settings, downloader),
             follow=FollowRules(
                 poll_interval_s=float(options.get("poll_interval_s") or 5.0),

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from falq import outcome
-from falq.errors import FalqError
+from falq.errors import FalqError, UsageError
 from falq.files.spec import OutputSpec
-from falq.phases import Phase
+from falq.phases import ACTIVE, Phase
 from falq.planner import ASKED
 from falq.record import JobRecord
 from falq.settings import Settings
@@ -45,10 +45,13 @@ def salvage_direct(
     """
     from falq.direct import go_on
 
+    if record.phase == Phase.QUEUED:
+        raise UsageError(f"job {record.job_id} was never sent", "repeat the call")
     if record.result is not None or not may_be_there(record):
         return salvage(settings, record, output, on_event)
     now = time.time()
-    known = record.request_id is not None and record.phase != Phase.UNKNOWN
+    unsure = record.phase in (Phase.UNKNOWN, Phase.SUBMITTING)
+    known = record.request_id is not None and not unsure
     again = dataclasses.replace(
         record,
         phase=Phase.SUBMITTED if known else Phase.SUBMITTING,
@@ -115,7 +118,7 @@ def _with_first_timings(ended: JobRecord, record: JobRecord) -> dict[str, Any]:
 
 def may_be_there(record: JobRecord) -> bool:
     """Tell whether fal may have a result that we did not get."""
-    if record.phase == Phase.UNKNOWN:
+    if record.phase in ACTIVE | {Phase.UNKNOWN}:
         return True
     kind = str((record.error or {}).get("type"))
     missed = kind in ("JobTimeoutError", "UnreachableError", "NetworkError")

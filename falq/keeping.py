@@ -1,4 +1,4 @@
-"""Direct calls that ended without their files: kept in the home, for ``falq result``.
+"""Direct calls that are under way or ended without their files: kept in the home.
 
 Jobs of the queue are in Redis; what a direct call was billed for would otherwise end with its
 process.
@@ -23,7 +23,9 @@ KEEP_S = 7 * 86_400
 
 
 def keep(home: Path, record: JobRecord) -> None:
-    """Keep the record of an ended call; what is older than a week goes.
+    """Keep the record of a call as it stands; what is older than a week goes.
+
+    It is on the disk when this returns.
 
     Raises:
         ConfigurationError: The home cannot be used.
@@ -39,6 +41,8 @@ def keep(home: Path, record: JobRecord) -> None:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
     with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
         json.dump(asdict(record), file)
+        file.flush()
+        os.fsync(file.fileno())
     new.replace(directory / record.job_id)
 
 
@@ -53,9 +57,19 @@ def find_kept(home: Path, job_id: str) -> JobRecord | None:
     return JobRecord(**shown)
 
 
+def kept_records(home: Path) -> list[JobRecord]:
+    """Give all records of direct calls; creates nothing."""
+    if not (home / "direct").is_dir():
+        return []
+    names = [path.name for path in _directory(home).iterdir() if not path.name.startswith(".")]
+    found = [find_kept(home, name) for name in names]
+    return [record for record in found if record is not None]
+
+
 def forget(home: Path, job_id: str) -> None:
-    """Drop a record: its caller has everything."""
-    (_directory(home) / job_id).unlink(missing_ok=True)
+    """Drop a record: its caller has everything. A home that is not there stays so."""
+    with contextlib.suppress(OSError):
+        (home / "direct" / job_id).unlink(missing_ok=True)
 
 
 def _directory(home: Path) -> Path:

@@ -70,14 +70,19 @@ class MemoryLedger:
     Args:
         record: The job as it starts.
         on_event: Is told of every event.
+        keep: Writes the record down after each change, so that it outlives the process.
     """
 
     def __init__(
-        self, record: JobRecord, on_event: Callable[[Mapping[str, Any]], None] | None = None
+        self,
+        record: JobRecord,
+        on_event: Callable[[Mapping[str, Any]], None] | None = None,
+        keep: Callable[[JobRecord], None] | None = None,
     ) -> None:
         self.record = record
         self.cancel_asked = asyncio.Event()
         self._on_event = on_event
+        self._keep = keep
 
     async def apply(self, change: Change, outcome: Mapping[str, Any] | None = None) -> bool:
         """Change the record; a job that would go back to its queue waits here."""
@@ -90,6 +95,8 @@ class MemoryLedger:
             fields |= {"error": change.error.to_dict()}
         moved = {} if change.to == self.record.phase else stamp(change.to)
         self.record = dataclasses.replace(self.record, phase=change.to, **(moved | fields))
+        if self._keep is not None:
+            self._keep(self.record)
         await self.note({"phase": change.to})
         if change.hold_s is not None and outcome is None:
             await self._sit_out(change.hold_s, change.hold_reason)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -58,3 +60,21 @@ def workers(redis: Redis) -> list[dict[str, str]]:
         if facts
     ]
     return sorted(listed, key=lambda worker: worker["name"])
+
+
+def lives_here(worker: str) -> bool:
+    """Tell whether a worker lives, by host and pid in its name; one of another host may.
+
+    >>> lives_here("some-other-host.1.abc"), lives_here("")
+    (True, False)
+    """
+    host, _, rest = worker.rpartition(".")[0].rpartition(".")
+    if not worker or (host and host != socket.gethostname()):
+        return bool(worker)
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True

@@ -184,10 +184,15 @@ class _Running:
 
 def _detach(state: _Running, voice: Voice) -> int:
     """Leave a job to its worker; a second Ctrl-C soon after cancels it."""
-    from falq.cli.jobs import cancel_job, ticket_of
+    from falq.cli.jobs import cancel_job, kept_ticket, ticket_of
 
     if state.job_id is None:
         voice.say("stopped before anything was enqueued")
+        return 130
+    kept = kept_ticket(state.job_id)
+    if kept is not None:
+        voice.say(f"stopped; what was sent goes on at fal: falq result {state.job_id} fetches it")
+        emit(kept)
         return 130
     voice.say(f"detached; the job goes on: falq wait {state.job_id}  (Ctrl-C again cancels it)")
     try:

@@ -182,6 +182,17 @@ def resolve(job: str, resend: bool, fail: bool, request_id: str | None, quiet: b
     Voice(quiet=quiet).say(f"the job is {record.phase}: falq wait {job}")
 
 
+def kept_ticket(job_id: str) -> dict[str, Any] | None:
+    """Give the ticket of a direct call; None for a job of the queue."""
+    from falq import outcome
+    from falq.keeping import find_kept
+
+    record = find_kept(_settings().home, job_id)
+    if record is None:
+        return None
+    return outcome.ticket(job_id, record.phase, record.request_id, None)
+
+
 def ticket_of(job_id: str) -> dict[str, Any]:
     """Give the ticket of a job as it stands."""
     from falq import outcome

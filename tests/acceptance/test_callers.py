@@ -322,3 +322,51 @@ def test_a_look_at_an_unknown_job_finds_what_came_late_and_sends_nothing(
     assert found.json["files"]
     assert ours.job(job_id)["phase"] == "done"
     assert len(posts_of(sandbox, arguments)) == 1
+
+
+@pytest.mark.parametrize("mode", [SYNC, QUEUE])
+def test_a_direct_call_that_was_killed_goes_on_when_it_is_repeated(
+    new_home: Callable[..., Home], sandbox: RunningSandbox, mode: str
+) -> None:
+    home = new_home()
+    arguments = {"prompt": f"direct and killed {mode}", "sandbox_latency": 2.0}
+    line = [*home.call_line(MODEL, arguments, mode), "--no-queue"]
+    first = home.start(*line)
+    until(lambda: paid(posts_of(sandbox, arguments)))
+    time.sleep(0.3)
+    first.kill()
+    first.communicate()
+    again = home.falq(*line)
+    assert (again.code, again.json["deduplicated"]) == (0, True), again.err
+    assert again.json["request_id"] == posts_of(sandbox, arguments)[0]["request_id"]
+    assert len(posts_of(sandbox, arguments)) == 1
+    assert home.falq(*line).json["deduplicated"] is False
+    assert len(posts_of(sandbox, arguments)) == 2
+
+
+def test_ctrl_c_on_a_direct_call_leaves_a_ticket_that_leads_to_the_result(
+    new_home: Callable[..., Home], sandbox: RunningSandbox
+) -> None:
+    home = new_home()
+    arguments = {"prompt": "direct and left", "sandbox_latency": 2.0}
+    process = home.start(*home.call_line(MODEL, arguments, "--no-queue"))
+    until(lambda: paid(posts_of(sandbox, arguments)))
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    run = finish(process)
+    assert (run.code, run.json["status"]) == (130, "RUNNING"), run.err
+    fetched = home.falq("result", run.json["job_id"])
+    assert (fetched.code, fetched.json["status"]) == (0, "COMPLETED"), fetched.err
+    assert len(posts_of(sandbox, arguments)) == 1
+    assert not list((home.home / "direct").iterdir())
+
+
+def test_two_equal_direct_calls_at_once_are_two_results(
+    new_home: Callable[..., Home], sandbox: RunningSandbox
+) -> None:
+    home = new_home()
+    arguments = {"prompt": "two direct ones", "sandbox_latency": 1.0}
+    line = home.call_line(MODEL, arguments, "--no-queue")
+    runs = [finish(process) for process in [home.start(*line), home.start(*line)]]
+    assert [run.code for run in runs] == [0, 0]
+    assert len({run.json["request_id"] for run in runs}) == 2

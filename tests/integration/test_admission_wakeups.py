@@ -326,3 +326,22 @@ def test_a_sleeper_is_told_once(world, worker):
     world.enqueue("2", "a")
     assert sleeper.ears.get_message(timeout=1) is not None
     assert sleeper.ears.get_message(timeout=0.05) is None
+
+
+def test_a_full_worker_leaves_its_timer_to_another(world, worker):
+    slow = Limits(start_interval_s=3, max_concurrent=9)
+    for number in range(2):
+        world.enqueue(str(number), "a", slow)
+    world.admit()
+    leader, follower = worker("w1"), worker("w2")
+    world.admission.configure("b", WIDE)
+    while deliver(leader, follower):
+        pass
+    timed = [each for each in (leader, follower) if each.wakes_at is not None]
+    (first,) = timed
+    world.redis.zadd(keys.of_account(ACCOUNT, "waiters"), {f"{first.name} ": 0})
+    world.enqueue("2", "b")
+    assert deliver(leader, follower) == [first.name]
+    (other,) = {leader, follower} - {first}
+    assert deliver(other) == [other.name]
+    assert other.wakes_at is not None

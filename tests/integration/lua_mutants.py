@@ -98,12 +98,12 @@ def run_tests(directory: str, tests: list[str]) -> None:
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-    options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", f"--basetemp={directory}/t"]
-    status = pytest.main([*options, *tests])
+    places = [f"--basetemp={directory}/t", "-c", str(ROOT / "pyproject.toml")]
+    status = pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *places, *tests])
     os._exit(int(status != pytest.ExitCode.OK))
 
 
-def judge(mutant: Mutant) -> tuple[Mutant, bool]:
+def judge(mutant: Mutant, tests: list[str]) -> tuple[Mutant, bool]:
     """Tell whether a test notices a mutant; one that hangs is noticed, too."""
     with tempfile.TemporaryDirectory() as directory:
         lua = Path(directory) / "lua"
@@ -111,7 +111,7 @@ def judge(mutant: Mutant) -> tuple[Mutant, bool]:
         for name, lines in SOURCE.items():
             (lua / name).write_text("\n".join(lines) + "\n")
         (lua / mutant.script).write_text(mutant.text())
-        process = CONTEXT.Process(target=run_tests, args=(directory, test_files()))
+        process = CONTEXT.Process(target=run_tests, args=(directory, tests))
         process.start()
         process.join(LIMIT_S)
         if process.exitcode is None:
@@ -120,10 +120,14 @@ def judge(mutant: Mutant) -> tuple[Mutant, bool]:
         return mutant, process.exitcode != 0
 
 
-def test_files() -> list[str]:
-    here = ROOT / "tests" / "integration"
-    rest = sorted(path.name for path in here.glob("test_admission*.py"))
-    return [str(here / name) for name in dict.fromkeys((*QUICK, *rest))]
+def copied_tests(directory: str) -> list[str]:
+    """Copy the tests, which somebody may work on, too."""
+    here, there = ROOT / "tests" / "integration", Path(directory)
+    machines = sorted(path.name for path in here.glob("test_admission*.py"))
+    names = list(dict.fromkeys((*QUICK, *machines)))
+    for name in ("conftest.py", "admission_world.py", *names):
+        (there / name).write_text((here / name).read_text())
+    return [str(there / name) for name in names]
 
 
 def chosen(script: str | None, sample: int | None) -> list[Mutant]:
@@ -145,18 +149,24 @@ def main() -> int:
         return 0
     for name in ("falq.journal", "hypothesis.stateful", "pytest", "rq"):
         importlib.import_module(name)
+    with tempfile.TemporaryDirectory() as directory:
+        return examine(mutants, copied_tests(directory), options.jobs)
+
+
+def examine(mutants: list[Mutant], tests: list[str], jobs: int) -> int:
+    """Print the mutants that no test notices."""
     unbroken = Mutant("clock.lua", 1, "", SOURCE["clock.lua"][0])
-    if judge(unbroken)[1]:
+    if judge(unbroken, tests)[1]:
         print("the tests fail without a mutant: nothing can be said", file=sys.stderr)
         return 2
-    started_at, survivors = time.monotonic(), []
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for mutant, noticed in pool.map(judge, mutants):
+    started_at, survivors = time.monotonic(), 0
+    with ThreadPoolExecutor(jobs) as pool:
+        for mutant, noticed in pool.map(lambda each: judge(each, tests), mutants):
             if not noticed:
-                survivors.append(mutant)
+                survivors += 1
                 print(mutant, flush=True)
     took_s = time.monotonic() - started_at
-    print(f"{len(mutants)} mutants, {len(survivors)} survived, {took_s:.0f} s", flush=True)
+    print(f"{len(mutants)} mutants, {survivors} survived, {took_s:.0f} s")
     return 1 if survivors else 0
 
 

@@ -9,11 +9,13 @@ a process of their own against a copy of the scripts that holds it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import multiprocessing
 import os
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -84,6 +86,7 @@ def changes(code: str) -> Iterator[str]:
 
 def run_tests(directory: str, tests: list[str]) -> None:
     """Run the tests in this process, on the scripts of a directory; exit with their status."""
+    os.setpgid(0, 0)
     import hypothesis
     import pytest
     from hypothesis.configuration import set_hypothesis_home_dir
@@ -95,16 +98,16 @@ def run_tests(directory: str, tests: list[str]) -> None:
     phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
     hypothesis.settings.register_profile("mutants", phases=phases, database=None)
     hypothesis.settings.load_profile("mutants")
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
+    with (Path(directory) / "said").open("w") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
     places = [f"--basetemp={directory}/t", "-c", str(ROOT / "pyproject.toml")]
     status = pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *places, *tests])
     os._exit(int(status != pytest.ExitCode.OK))
 
 
-def judge(mutant: Mutant, tests: list[str]) -> tuple[Mutant, bool]:
-    """Tell whether a test notices a mutant; one that hangs is noticed, too."""
+def judge(mutant: Mutant, tests: list[str]) -> tuple[Mutant, str]:
+    """Give what the tests say that notice a mutant, or ''; one that hangs is noticed, too."""
     with tempfile.TemporaryDirectory() as directory:
         lua = Path(directory) / "lua"
         lua.mkdir()
@@ -114,9 +117,10 @@ def judge(mutant: Mutant, tests: list[str]) -> tuple[Mutant, bool]:
         process = CONTEXT.Process(target=run_tests, args=(directory, tests))
         process.start()
         process.join(LIMIT_S)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
+        # The group: a mutant that loops for ever keeps its server busy after its tests ended.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
         return mutant, process.exitcode != 0
 
 
@@ -147,7 +151,7 @@ def main() -> int:
     if options.list:
         print(*mutants, sep="\n")
         return 0
-    for name in ("falq.journal", "hypothesis.stateful", "pytest", "rq"):
+    for name in ("falq.journal", "hypothesis.stateful", "pytest", "rq", "workers.building"):
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as directory:
         return examine(mutants, copied_tests(directory), options.jobs)
@@ -156,13 +160,13 @@ def main() -> int:
 def examine(mutants: list[Mutant], tests: list[str], jobs: int) -> int:
     """Print the mutants that no test notices."""
     unbroken = Mutant("clock.lua", 1, "", SOURCE["clock.lua"][0])
-    if judge(unbroken, tests)[1]:
-        print("the tests fail without a mutant: nothing can be said", file=sys.stderr)
+    if said := judge(unbroken, tests)[1]:
+        print(said, "the tests fail without a mutant: nothing can be said", file=sys.stderr)
         return 2
     started_at, survivors = time.monotonic(), 0
     with ThreadPoolExecutor(jobs) as pool:
-        for mutant, noticed in pool.map(lambda each: judge(each, tests), mutants):
-            if not noticed:
+        for mutant, said in pool.map(lambda each: judge(each, tests), mutants):
+            if not said:
                 survivors += 1
                 print(mutant, flush=True)
     took_s = time.monotonic() - started_at

@@ -95,8 +95,7 @@ def run_tests(directory: str, tests: list[str]) -> None:
 
     falq.scripts.files = lambda _: Path(directory)
     set_hypothesis_home_dir(directory)
-    phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
-    hypothesis.settings.register_profile("mutants", phases=phases, database=None)
+    hypothesis.settings.register_profile("mutants", database=None)
     hypothesis.settings.load_profile("mutants")
     with (Path(directory) / "said").open("w") as said:
         os.dup2(said.fileno(), 1)
@@ -151,6 +150,7 @@ def main() -> int:
     if options.list:
         print(*mutants, sep="\n")
         return 0
+    os.environ["FALQ_SHRINK"] = "0"
     for name in ("falq.journal", "hypothesis.stateful", "pytest", "rq", "workers.building"):
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as directory:

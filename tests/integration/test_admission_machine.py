@@ -57,6 +57,8 @@ limits_of = st.builds(
 
 class Claims(RuleBasedStateMachine):
     redis = None
+    #: One change of limits in so many is made.
+    every = 4
 
     def __init__(self):
         super().__init__()
@@ -142,13 +144,13 @@ class Claims(RuleBasedStateMachine):
     def limits_change_now_and_then(self, scope, limits):
         # A machine that reconfigures often never stays blocked, and finds nothing.
         self.configured += 1
-        if self.configured % 4 == 0:
+        if self.configured % self.every == 0:
             self.set_limits(scope, limits)
 
     @rule(scope=st.sampled_from(SCOPES), us=st.integers(1, 9_000_000))
     def a_scope_is_held(self, scope, us):
         self.configured += 1
-        if self.configured % 4 == 0:
+        if self.configured % self.every == 0:
             self.tick()
             self.world.admission.hold(scope, us / 1e6, "429")
             self.hold[scope] = max(self.hold[scope], self.now + us)
@@ -161,7 +163,7 @@ class Claims(RuleBasedStateMachine):
             self.world.admission.resume(scope)
             self.paused.discard(scope)
             self.hold[scope] = 0
-        elif self.configured % 4 == 0:
+        elif self.configured % self.every == 0:
             self.tick()
             self.world.admission.pause(scope)
             self.paused.add(scope)
@@ -552,9 +554,18 @@ class Claims(RuleBasedStateMachine):
         self.now -= drift
 
 
+class ClaimsUnderChange(Claims):
+    every = 1
+
+
 def test_redis_agrees_with_a_model_of_limits_phases_and_faults(redis_client):
     Claims.redis = redis_client
     run_state_machine_as_test(Claims, settings=machine_settings(EXAMPLES, 60))
+
+
+def test_redis_agrees_with_the_model_when_limits_change_all_the_time(redis_client):
+    Claims.redis = redis_client
+    run_state_machine_as_test(ClaimsUnderChange, settings=machine_settings(EXAMPLES // 3, 60))
 
 
 def test_the_numbers_stay_exact_in_lua():

@@ -136,7 +136,9 @@ def jobs(
     unknown: bool, phase: str | None, queue: str | None, limit: int, json_wanted: bool
 ) -> None:
     """List jobs, newest first."""
-    with _open(_settings()) as caller:
+    from falq.redis_link import translate_redis_errors
+
+    with _open(_settings()) as caller, translate_redis_errors():
         if unknown:
             found = caller.journal.unknown()
         else:

@@ -20,6 +20,7 @@ from falq.model_id import parse_model_id
 from falq.phases import TERMINAL, Phase
 from falq.queue_config import QueueConfig, load_queue_config
 from falq.settings import Settings
+from falq.uploading import with_uploads
 
 if TYPE_CHECKING:
     from falq.record import JobRecord
@@ -55,7 +56,7 @@ def run_fal_api_job(
 
     Args:
         model_id: Such as ``fal-ai/flux/schnell``.
-        submit_args: The model's arguments.
+        submit_args: The model's arguments; local files in media fields are uploaded first.
         output_dir: Created when missing.
         output_file: Name inside ``output_dir``.
         auto_filename: Name files ``{request_id}_{timestamp}.{ext}``.
@@ -101,7 +102,14 @@ def run_fal_api_job(
         fixed_poll_s=poll_interval,
         max_polls=max_polls,
     )
-    return perform(settings, request, no_queue=no_queue, wait_s=wait, on_event=on_event)
+    tell = on_event or (lambda _: None)
+
+    def upload(arguments: dict[str, Any]) -> dict[str, Any]:
+        return with_uploads(settings, arguments, (), None, tell)
+
+    return perform(
+        settings, request, no_queue=no_queue, wait_s=wait, upload=upload, on_event=on_event
+    )
 
 
 def checked_arguments(arguments: Any) -> dict[str, Any]:

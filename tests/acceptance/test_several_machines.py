@@ -283,6 +283,12 @@ def test_a_job_of_an_older_falq_is_finished(sandbox, new_home, tmp_path):
         server.close()
 
 
+def test_links_between_the_guides_lead_somewhere():
+    for page in DOCS.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), (page.name, target)
+
+
 @pytest.mark.skipif(shutil.which("redis-sentinel") is None, reason="no redis-sentinel here")
 def test_a_failover_by_sentinel_loses_nothing(sandbox, new_home, tmp_path):
     with sentinels(tmp_path) as (url, kill_primary):

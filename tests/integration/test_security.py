@@ -134,7 +134,7 @@ def test_a_method_of_an_instance_is_no_function_of_ours(environ, queue, redis_cl
 @pytest.mark.parametrize(
     "url",
     [
-        "redis://192.0.2.1:6379/0", "redis://redis.example:6379", "rediss://192.0.2.1:6380/0",
+        "redis://192.0.2.1:6379/0", "redis://0.0.0.0:6379", "redis://redis.example:6379", "rediss://192.0.2.1:6380/0",
         "redis+sentinel://192.0.2.1:26379/mymaster/0",
     ],
 )  # fmt: skip

@@ -1,6 +1,9 @@
 """What falq status, pause and resume tell; and that looking starts and needs nothing."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -49,6 +52,20 @@ def test_nothing_runs_is_an_answer_and_starts_nothing(tmp_path, monkeypatch):
     told = shown(status)
     assert (told["status"], told["server"], told["jobs"]) == ("DOWN", None, [])
     assert not (tmp_path / "home").exists()
+
+
+def test_watching_tells_again_and_again_until_ctrl_c(queues):
+    command = [sys.executable, "-m", "falq", "status", "--watch", "--interval", "0.2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = json.loads(process.stdout.readline())
+    job_id = queues.enqueue({"prompt": "x"})
+    queues.admission.admit("w", 1, register=False)
+    while not (later := json.loads(process.stdout.readline()))["jobs"]:
+        assert later["at"] > first["at"]
+    assert later["jobs"][0]["job_id"] == job_id
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, "")
 
 
 def test_a_redis_that_is_away_is_an_error_with_exit_code_5(tmp_path, monkeypatch, capsys):

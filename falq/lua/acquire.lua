@@ -21,6 +21,7 @@ if adopted == 0 then
   spend_both(s, account)
   call('ZREM', WAITING .. q, id)
   call('LREM', RQ_QUEUE .. q, 0, id)
+  call('ZADD', READY, 'XX', string.format('%.6f', s.vt), q)
   delist(q)
   call('HSET', JOB .. id, 'started_at', wall_s())
 end

@@ -151,14 +151,14 @@ def test_a_lost_reply_never_takes_the_request_of_an_equal_job_that_still_waits(
 def test_a_job_out_of_time_is_fetched_later_without_a_new_post(
     new_home: Callable[..., Home], sandbox: RunningSandbox, flags: tuple[str, ...]
 ) -> None:
-    home = new_home(FAL_QUEUE_JOB_TIMEOUT="1")
-    arguments = {"prompt": f"slow {flags}", "sandbox_latency": 3.0}
+    home = new_home(FAL_QUEUE_JOB_TIMEOUT="2.5")
+    arguments = {"prompt": f"slow {flags}", "sandbox_latency": 5.0}
     run = home.call("fal-ai/flux/dev", arguments, QUEUE, *flags)
     error = run.error
     assert (run.code, error["type"], error["may_be_billed"]) == (5, "JobTimeoutError", True)
     assert error["request_id"]
     assert f"falq result {error['job_id']}" in run.err
-    time.sleep(2.0)
+    time.sleep(3.0)
     fetched = home.falq("result", error["job_id"])
     assert (fetched.code, fetched.json["request_id"]) == (0, error["request_id"]), fetched.err
     assert fetched.json["files"]

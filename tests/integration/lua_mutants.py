@@ -133,15 +133,16 @@ def copied_tests(directory: str) -> list[str]:
     return [str(there / name) for name in names]
 
 
-def chosen(script: str | None, sample: int | None) -> list[Mutant]:
-    names = [script] if script else list(SOURCE)
-    found = [mutant for name in names for mutant in mutants_of(name) if name != "clock.lua"]
+def chosen(scripts: list[str] | None, sample: int | None) -> list[Mutant]:
+    found = [
+        mutant for name in scripts or SOURCE for mutant in mutants_of(name) if name != "clock.lua"
+    ]
     return found if sample is None else random.Random(0).sample(found, min(sample, len(found)))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--script", help="such as admit.lua")
+    parser.add_argument("--script", action="append", help="such as admit.lua; several times")
     parser.add_argument("--sample", type=int)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--list", action="store_true", help="only show the mutants")

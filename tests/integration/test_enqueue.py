@@ -156,6 +156,7 @@ def test_jobs_that_nobody_can_attach_to_are_forgotten(world):
         world.journal.cancel(f"a{number}")
     world.enqueue("b", **EQUAL)
     assert world.redis.zrange(keys.same(ACCOUNT, "print"), 0, -1) == [b"b"]
+    assert world.redis.ttl(keys.same(ACCOUNT, "print")) == DAY_S
 
 
 def test_an_idempotency_key_is_one_job_whoever_calls_and_however_it_ended(world):
@@ -246,7 +247,13 @@ def test_a_job_without_account_is_cancelled_before_anybody_took_it(world):
 
 def test_old_jobs_leave_the_list_of_jobs(world):
     world.enqueue("a")
-    world.move(8 * DAY_S * 1_000_000 + 1_000_000)
+    world.move(8 * DAY_S * 1_000_000 - 1_000_000)
+    world.enqueue("b")
+    assert [each.job_id for each in world.journal.jobs()] == ["b", "a"]
+    world.move(2_000_000)
+    world.enqueue("b")
+    assert [each.job_id for each in world.journal.jobs()] == ["b", "a"]
+    world.redis.delete(keys.job("b"))
     world.enqueue("b")
     assert [each.job_id for each in world.journal.jobs()] == ["b"]
 

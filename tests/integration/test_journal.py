@@ -114,10 +114,21 @@ def test_an_end_frees_the_slot_and_says_so(world):
     world.journal.advance("a", token, Phase.DONE, fields={}, outcome={"status": "COMPLETED"})
     record = world.journal.get("a")
     assert record.outcome == {"status": "COMPLETED"}
-    assert record.finished_at == pytest.approx(world.wall / 1e6)
+    assert record.finished_at == world.wall / 1e6
     assert record.token == 0
+    assert world.redis.ttl(keys.events("a")) == 7 * 86_400
     assert world.leases() == world.leases("q") == {}
     assert events(world)[-1] == {"phase": "done"}
+
+
+def test_ends_are_counted_with_what_they_cost(world):
+    token = started_in(world, Phase.DOWNLOADING)
+    world.redis.hset(keys.job("a"), "created_at", f"{world.wall / 1e6 - 3:.6f}")
+    go(world, "a", token, Phase.DONE, recovered=True, billable_units=1.5)
+    counted = {k.decode(): float(v) for k, v in world.redis.hgetall(keys.COUNTERS).items()}
+    assert counted["ended:done"] == counted["recovered"] == 1
+    assert counted["units:total"] == 1.5
+    assert counted["seconds:total"] == pytest.approx(3, abs=0.001)
 
 
 def test_a_request_belongs_to_the_job_that_told_of_it_first(world):
@@ -131,12 +142,64 @@ def test_a_request_belongs_to_the_job_that_told_of_it_first(world):
 
 def test_a_job_that_returns_keeps_its_place(world):
     token = started_in(world, Phase.SUBMITTING)
+    world.redis.hset(keys.rq_job("a"), "status", "started")
     world.enqueue("b")
     world.enqueue("c")
     go(world, "a", token, Phase.QUEUED)
     assert world.waiting() == world.rq_list() == ["a", "b", "c"]
     assert world.redis.hget(keys.rq_job("a"), "status") == b"queued"
     assert world.leases() == {}
+    assert events(world)[-1] == {"phase": "queued"}
+
+
+def test_a_job_that_a_tool_deleted_while_it_ran_does_not_return(world):
+    token = started_in(world, Phase.SUBMITTING)
+    world.redis.delete(keys.rq_job("a"))
+    go(world, "a", token, Phase.QUEUED)
+    assert world.admit().grants == ()
+    assert world.phase("a") == Phase.CANCELLED
+    assert not world.redis.exists(keys.rq_job("a"))
+
+
+def heard(world: World, act) -> bool:
+    """Tell whether a worker that slept before is woken by an act."""
+    channel = keys.wake(ACCOUNT, "sleeper")
+    with world.redis.pubsub(ignore_subscribe_messages=True) as listening:
+        listening.subscribe(channel)
+        listening.get_message(timeout=1)
+        assert world.admit(worker="sleeper", register=True).grants == ()
+        act()
+        return listening.get_message(timeout=1) is not None
+
+
+@pytest.mark.parametrize("how", ["given back", "surrendered", "reaped", "told late"])
+def test_a_job_that_returns_wakes_a_sleeper(how, world):
+    token = started_in(world, Phase.QUEUED if how == "reaped" else Phase.SUBMITTING)
+    if how == "surrendered":
+        go(world, "a", token, Phase.QUEUED)
+        (grant,) = world.admit().grants
+        token = grant.token
+    if how == "told late":
+        world.pass_time(LEASE_OVER)
+        world.admission.reap()
+        world.admit()
+
+    def reap():
+        world.pass_time(LEASE_OVER)
+        world.admission.reap()
+
+    def tell_late():
+        with pytest.raises(FencedError, match="LATE"):
+            go(world, "a", token, Phase.QUEUED)
+
+    acts = {
+        "given back": lambda: go(world, "a", token, Phase.QUEUED),
+        "surrendered": lambda: world.admission.surrender({"a": token}),
+        "reaped": reap,
+        "told late": tell_late,
+    }
+    assert heard(world, acts[how])
+    assert world.phase("a") == Phase.QUEUED
 
 
 # The late worker: paused past its lease between the intent and the reply.
@@ -186,6 +249,14 @@ def test_whoever_looks_a_request_up_is_fenced_off_by_its_sender(world):
     with pytest.raises(FencedError):
         go(world, "a", adopted.token, Phase.UNKNOWN)
     assert world.phase("a") == Phase.SUBMITTED
+
+
+def test_whoever_looks_a_request_up_does_not_silence_its_sender(world):
+    token = paused_while_sending(world)
+    (adopted,) = world.admit().grants
+    go(world, "a", adopted.token, Phase.SUBMITTING, loss="died")
+    with pytest.raises(FencedError, match="LATE"):
+        go(world, "a", token, Phase.SUBMITTED, request_id="r1")
 
 
 def test_a_late_worker_is_heard_once(world):
@@ -289,6 +360,12 @@ def test_a_worker_that_leaves_is_no_death(world):
         world.admit(9)
 
 
+def test_a_worker_leaves_all_its_jobs_at_once(world):
+    held = {job_id: started_in(world, Phase.RUNNING, job_id) for job_id in ("a", "b", "c")}
+    assert world.admission.surrender(held) == 3
+    assert world.adopt() == ["a", "b", "c"]
+
+
 def test_an_unknown_job_gives_its_slot_back_after_the_hold(world):
     started_in(world, Phase.UNKNOWN)
     world.pass_time(HOLD - 1_000_000)
@@ -318,6 +395,14 @@ def test_cancelling_a_job_that_waits_ends_it_at_once_and_for_free(world):
     assert (world.waiting(), world.rq_list(), world.admit().waiting) == ([], [], False)
     assert world.redis.hget(keys.rq_job("a"), "status") == b"canceled"
     assert 0 < world.redis.ttl(keys.rq_job("a")) <= 86_400
+    assert world.redis.zscore("rq:canceled:q", "a") == round(world.wall / 1e6) + 86_400
+
+
+def test_cancelling_takes_a_job_from_its_list_however_often_it_is_there(world):
+    world.enqueue("a")
+    world.redis.rpush(keys.rq_queue("q"), "a")
+    world.journal.cancel("a")
+    assert world.rq_list() == []
 
 
 @pytest.mark.parametrize("phase", [Phase.QUEUED, *ACTIVE])
@@ -358,6 +443,22 @@ def test_an_ended_job_is_reopened_as_the_table_allows(phase, redis_client):
             with pytest.raises(UsageError, match=f"job a is {phase.value}"):
                 world.journal.reopen("a", to, {})
             assert untold(world) == before
+
+
+def test_a_reopened_job_is_told_and_in_no_list_of_waiting_ones(world):
+    started_in(world, Phase.FAILED)
+    world.redis.rpush(keys.rq_queue("q"), "a")
+    world.journal.reopen("a", Phase.SUBMITTED, {})
+    assert events(world)[-1] == {"phase": "submitted", "reopened": True}
+    assert (world.rq_list(), world.adopt()) == ([], ["a"])
+
+
+def test_a_keyless_job_is_reopened_in_the_account_of_whoever_asks(world):
+    world.enqueue("a", account="")
+    world.journal.cancel("a")
+    world.journal.reopen("a", Phase.QUEUED, {})
+    assert world.journal.get("a").account == ACCOUNT
+    assert [grant.job_id for grant in world.admit().grants] == ["a"]
 
 
 def test_a_job_that_runs_is_not_reopened(world):

@@ -112,6 +112,15 @@ def test_a_push_is_swept_in_even_if_a_stock_worker_popped_as_many(redis_client):
     assert world.waiting() == ["a", pushed]
 
 
+def test_a_plain_job_goes_in_the_normal_lane(redis_client):
+    world = World(redis_client)
+    for priority in ("low", "high"):
+        world.enqueue(priority, priority=priority)
+    pushed = rq_queue(world).enqueue("workers.job.run", kwargs={}).id
+    world.admission.take_in(WIDE)
+    assert world.waiting() == ["high", pushed, "low"]
+
+
 def test_a_job_cancelled_in_a_dashboard_ends_before_its_turn_comes(redis_client):
     world = World(redis_client)
     for job_id in ("a", "b", "c"):
@@ -124,6 +133,19 @@ def test_a_job_cancelled_in_a_dashboard_ends_before_its_turn_comes(redis_client)
         "queued", "cancelled", "cancelled",
     ]  # fmt: skip
     assert world.waiting() == ["a"]
+
+
+def test_both_ends_of_a_long_list_are_swept(redis_client, monkeypatch):
+    monkeypatch.setattr("falq.admission.SWEEP_IDS", 2)
+    world = World(redis_client)
+    for number in range(9):
+        world.enqueue(f"a{number}")
+    pushed = [
+        rq_queue(world).enqueue("workers.job.run", kwargs={}, at_front=front).id
+        for front in (True, False)
+    ]
+    assert world.admission.take_in(WIDE) == (2, [])
+    assert set(pushed) <= set(world.waiting())
 
 
 def test_an_id_that_rq_would_not_make_is_left_alone(redis_client):

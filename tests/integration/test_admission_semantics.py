@@ -65,6 +65,34 @@ def test_a_queue_that_was_quiet_has_saved_up_no_turns(world):
     assert order.count("a") == order.count("b") == 5
 
 
+def run_one(world, **options):
+    """Start the next job and end it; give its queue."""
+    (grant,) = world.admit(**options).grants
+    world.journal.advance(grant.job_id, grant.token, Phase.FAILED, fields={}, outcome={})
+    return grant.queue
+
+
+def test_a_queue_that_is_filled_again_and_again_takes_no_more_than_its_turns(world):
+    for number in range(12):
+        world.enqueue(f"b{number}", "b")
+    order = []
+    for number in range(20):
+        if not world.waiting("a"):
+            world.enqueue(f"a{number}", "a")
+        order.append(run_one(world))
+    assert abs(order.count("a") - order.count("b")) <= 1
+
+
+def test_a_queue_that_waits_longest_is_not_set_back_by_its_next_job(world):
+    world.enqueue("z1", "z")
+    for number in range(5):
+        world.enqueue(f"b{number}", "b")
+        run_one(world, queues="b")
+    world.enqueue("c", "c")
+    world.enqueue("z2", "z")
+    assert run_one(world) == "z"
+
+
 def test_limits_of_queue_and_account_hold_together_or_nothing_is_spent(world):
     world.admission.configure("@", Limits(start_interval_s=0, rate_per_min=60, burst=1))
     world.enqueue("1", "a", Limits(start_interval_s=0, rate_per_min=60, burst=5))

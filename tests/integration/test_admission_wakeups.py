@@ -313,8 +313,10 @@ def test_a_job_wakes_nobody_who_does_not_serve_it(world, worker):
 
 
 def test_the_dead_are_passed_over(world, worker):
+    world.admission.configure("a", WIDE)
     dead, alive = worker("w1"), worker("w2")
     dead.die()
+    world.redis.ping()
     world.enqueue("1", "a")
     assert deliver(alive) == ["w2"]
     assert list(alive.held) == ["1"]
@@ -345,3 +347,20 @@ def test_a_full_worker_leaves_its_timer_to_another(world, worker):
     (other,) = {leader, follower} - {first}
     assert deliver(other) == [other.name]
     assert other.wakes_at is not None
+
+
+def test_sleepers_of_other_queues_are_not_forgotten(world, worker):
+    for queue in ("a1", "b1"):
+        world.admission.configure(queue, WIDE)
+    sleeper = worker("w1", "b*")
+    world.enqueue("1", "a1")
+    world.enqueue("2", "b1")
+    assert deliver(sleeper) == ["w1"]
+    assert list(sleeper.held) == ["2"]
+
+
+def test_a_pattern_covers_the_whole_name(world, worker):
+    world.admission.configure("ab", WIDE)
+    workers = [worker("w1", "b*"), worker("w2")]
+    world.enqueue("1", "ab")
+    assert deliver(*workers) == ["w2"]

@@ -76,9 +76,9 @@ def killed_at_many_steps(scene: Scene) -> dict[str, Any]:
     """Kill a worker that holds five jobs, each at another step, while a second one idles."""
     jobs: dict[str, tuple[str, dict[str, Any], str]] = {
         "during POST": ("sandbox/fault/hang-unregistered", {"prompt": "a"}, SYNC),
-        "sync run": ("sandbox/flux/dev", {"prompt": "b", "sandbox_latency": 3}, SYNC),
+        "sync run": ("sandbox/flux/dev", {"prompt": "b", "sandbox_latency": 8}, SYNC),
         "accepted, silent": ("sandbox/fault/hang", {"prompt": "c"}, QUEUE),
-        "poll": ("sandbox/flux/dev", {"prompt": "d", "sandbox_latency": 3}, QUEUE),
+        "poll": ("sandbox/flux/dev", {"prompt": "d", "sandbox_latency": 8}, QUEUE),
         "download": ("sandbox/flux-lora", {"prompt": "e"}, QUEUE),
     }
     scene.sandbox.add_fault("cdn-hang", model_id="sandbox/flux-lora", times=1)

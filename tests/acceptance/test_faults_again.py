@@ -52,7 +52,7 @@ def test_a_queue_that_answers_405_to_a_submit_is_replaced_by_one_sync_run(
     shared: Home, sandbox: RunningSandbox
 ) -> None:
     model_id = "sandbox/flux-lora"
-    sandbox.add_fault("405", model_id=model_id, op="submit")
+    sandbox.add_fault("405", model_id=model_id, op="submit", times=1)
     arguments = {"prompt": "no queue for this one"}
     run = shared.call(model_id, arguments, QUEUE)
     posts = posts_of(sandbox, arguments)

@@ -207,6 +207,14 @@ def test_limits_are_in_force_from_the_call_that_brings_them(world):
     assert (state.max_concurrent, state.start_interval_s) == (7, 3)
 
 
+def test_wider_limits_open_a_queue_that_waits_for_the_old_ones(world):
+    for job_id in ("a", "b"):
+        world.enqueue(job_id, limits=Limits(start_interval_s=60))
+    assert len(world.admit(9).grants) == 1
+    world.enqueue("c", limits=WIDE)
+    assert [grant.job_id for grant in world.admit(9).grants] == ["b", "c"]
+
+
 def test_the_cap_of_an_account_is_in_force_from_the_call_that_brings_it(world):
     world.enqueue("a", account_max_concurrent=1)
     world.enqueue("b", "p")

@@ -458,6 +458,7 @@ def test_a_keyless_job_is_reopened_in_the_account_of_whoever_asks(world):
     world.journal.cancel("a")
     world.journal.reopen("a", Phase.QUEUED, {})
     assert world.journal.get("a").account == ACCOUNT
+    assert world.redis.zscore("rq:canceled:q", "a") is None
     assert [grant.job_id for grant in world.admit().grants] == ["a"]
 
 

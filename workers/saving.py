@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from workers.spool import bound_spool
 
 #: The spool holds so much at most; the oldest jobs go first.
 MAX_SPOOL_BYTES = 2 * 1024 * 1024 * 1024
+#: Its size is looked at so often, not for each job, seconds.
+BOUND_S = 10.0
 
 
 class WorkerSaver:
@@ -40,6 +43,7 @@ class WorkerSaver:
         self._downloader = downloader or Downloader(media_policy(settings))
         self._local = LocalSaver(settings, self._downloader)
         self._spool = spool_directory(home)
+        self._bounded_at = float("-inf")
 
     async def save(self, record: JobRecord, logs: Sequence[Mapping[str, Any]], note: Note) -> Saved:
         """Save what is not saved yet; see ``falq.pipeline.Saver``.
@@ -59,7 +63,9 @@ class WorkerSaver:
             return Saved(remote=True)
 
     async def _spooled(self, output: OutputSpec, record: JobRecord, note: Note) -> Saved:
-        await self._downloader.in_thread(bound_spool, self._spool, MAX_SPOOL_BYTES)
+        if time.monotonic() - self._bounded_at > BOUND_S:
+            self._bounded_at = time.monotonic()
+            await self._downloader.in_thread(bound_spool, self._spool, MAX_SPOOL_BYTES)
         inside = replace(
             output,
             directory=str(self._spool / record.job_id),

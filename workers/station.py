@@ -28,7 +28,7 @@ from workers.spool import drop_delivered
 from workers.threads import Threads
 
 #: Blocking calls at once; Redis answers in well under a millisecond.
-THREADS = 4
+THREADS = 8
 
 
 class Station:

@@ -232,9 +232,15 @@ class Bookkeeping:
     def begin(self, grants: Sequence[Grant]) -> list[Held]:
         """Show granted jobs as started; safe to repeat."""
         jobs = self._rq.load([grant.job_id for grant in grants])
-        return [self._begin(*pair) for pair in zip(grants, jobs, strict=True)]
+        begun = [self._begin(*pair) for pair in zip(grants, jobs, strict=True)]
+        fresh = [held for held in begun if held.job is not None and held.execution is None]
+        executions = self._rq.start([held.job for held in fresh if held.job is not None])
+        for held, execution in zip(fresh, executions, strict=True):
+            held.execution = execution
+        return begun
 
     def _begin(self, grant: Grant, job: FalqJob | None) -> Held:
+        """Look at a job that was granted: may this worker run it?"""
         held = self.held.setdefault(grant.job_id, Held(grant))
         if job is None or held.execution is not None:
             return held
@@ -249,7 +255,6 @@ class Bookkeeping:
         elif held.refusal is None:
             held.refusal = self._describe(grant, job)
         held.job = job
-        held.execution = self._rq.start(job)
         return held
 
     def _describe(self, grant: Grant, job: FalqJob) -> str | None:

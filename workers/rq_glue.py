@@ -158,16 +158,19 @@ class RqWorker(BaseWorker):
             return None
         return job
 
-    def start(self, job: Job) -> Execution:
-        """Show a job as started by us."""
-        self.serve_queues([job.origin])
+    def start(self, jobs: Sequence[Job]) -> list[Execution]:
+        """Show jobs as started by us, in one round trip."""
+        self.serve_queues({job.origin for job in jobs})
+        executions = []
         with self.connection.pipeline() as pipe:
-            execution = Execution.create(job, EXECUTION_TTL_S, pipe, worker_name=self.name)
-            job.prepare_for_execution(self.name, pipeline=pipe)
-            pipe.persist(job.key)
+            for job in jobs:
+                started = Execution.create(job, EXECUTION_TTL_S, pipe, worker_name=self.name)
+                job.prepare_for_execution(self.name, pipeline=pipe)
+                pipe.persist(job.key)
+                executions.append(started)
             pipe.execute()
-        self.executions[execution.id] = execution
-        return execution
+        self.executions.update({execution.id: execution for execution in executions})
+        return executions
 
     def finish(self, job: Job, execution: Execution, value: Any) -> None:
         """Show a job as finished, with its outcome as RQ's result."""

@@ -52,7 +52,7 @@ def events(world: World, job_id: str = "a") -> list[dict]:
     return [event for _, event in door.read_events(world.redis, job_id, "0-0", 0.01)]
 
 
-@pytest.mark.parametrize("phase", [*ACTIVE, Phase.QUEUED])
+@pytest.mark.parametrize("phase", [*sorted(ACTIVE), Phase.QUEUED])
 def test_a_holder_goes_where_the_table_allows_and_nowhere_else(phase, redis_client):
     for to in Phase:
         world = World(redis_client)
@@ -67,7 +67,7 @@ def test_a_holder_goes_where_the_table_allows_and_nowhere_else(phase, redis_clie
             assert untold(world) == before
 
 
-@pytest.mark.parametrize("phase", [*ACTIVE, Phase.QUEUED])
+@pytest.mark.parametrize("phase", [*sorted(ACTIVE), Phase.QUEUED])
 def test_whoever_does_not_hold_a_job_changes_nothing(phase, world):
     token = started_in(world, phase)
     before = untold(world)
@@ -79,7 +79,7 @@ def test_whoever_does_not_hold_a_job_changes_nothing(phase, world):
     assert untold(world) == before
 
 
-@pytest.mark.parametrize("to", [*TERMINAL, Phase.UNKNOWN, Phase.QUEUED])
+@pytest.mark.parametrize("to", [*sorted(TERMINAL), Phase.UNKNOWN, Phase.QUEUED])
 def test_a_change_whose_reply_was_lost_may_be_repeated(to, world):
     token = started_in(world, Phase.SUBMITTING if to in WAY[Phase.UNKNOWN] else Phase.QUEUED)
     if to in (Phase.QUEUED, Phase.DONE):
@@ -405,7 +405,7 @@ def test_cancelling_takes_a_job_from_its_list_however_often_it_is_there(world):
     assert world.rq_list() == []
 
 
-@pytest.mark.parametrize("phase", [Phase.QUEUED, *ACTIVE])
+@pytest.mark.parametrize("phase", [Phase.QUEUED, *sorted(ACTIVE)])
 def test_cancelling_a_job_that_is_held_asks_its_holder(phase, world):
     started_in(world, phase)
     with world.redis.pubsub(ignore_subscribe_messages=True) as heard:
@@ -417,7 +417,7 @@ def test_cancelling_a_job_that_is_held_asks_its_holder(phase, world):
     assert (record.phase, record.cancel_requested) == (phase, True)
 
 
-@pytest.mark.parametrize("phase", [*TERMINAL, Phase.UNKNOWN])
+@pytest.mark.parametrize("phase", [*sorted(TERMINAL), Phase.UNKNOWN])
 def test_cancelling_an_ended_job_changes_nothing(phase, world):
     started_in(world, phase)
     before = untold(world)
@@ -429,7 +429,7 @@ def test_cancelling_what_is_not_there_gives_none(world):
     assert world.journal.cancel("a") is None
 
 
-@pytest.mark.parametrize("phase", [*TERMINAL, Phase.UNKNOWN])
+@pytest.mark.parametrize("phase", [*sorted(TERMINAL), Phase.UNKNOWN])
 def test_an_ended_job_is_reopened_as_the_table_allows(phase, redis_client):
     for to in Phase:
         world = World(redis_client)

@@ -4,6 +4,16 @@
 
 A mutant is one changed operator, constant or flag, or one removed statement. The tests run in
 a process of their own against a copy of the scripts that holds it.
+
+What survives is equivalent, because
+- only differences count: the first token or virtual time, the step of either, the number of
+  entries that a stream, a page or a loop is cut at, a limit of one microsecond;
+- two waits are the same, and either of their reasons is right;
+- it takes more looks or wakes somebody for nothing: hints (``asleep``, ``offers``, ``due``),
+  shortcuts before a check that is made anyway (``work_left``, the status that ``vanish.lua`` reads
+  again, a job's duplicates in a list that holds each id once, ``PERSIST`` of what has no end);
+- the clock is not stored by a call after which the next one finds the same time, within CAP;
+- the place of a job that nobody took in yet, in RQ's list, which is a view.
 """
 
 from __future__ import annotations
@@ -120,7 +130,8 @@ def judge(mutant: Mutant, tests: list[str]) -> tuple[Mutant, str]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.join()
-        return mutant, process.exitcode != 0
+        said = (Path(directory) / "said").read_text(errors="replace")
+        return mutant, (said or "nothing") if process.exitcode else ""
 
 
 def copied_tests(directory: str) -> list[str]:

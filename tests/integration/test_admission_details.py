@@ -153,6 +153,34 @@ def test_a_start_by_a_stock_worker_counts_in_the_turn_of_its_queue(world):
     assert started(world.admit(2)) == ["q1", "p2"]
 
 
+def test_the_wait_of_a_pattern_is_found_behind_many_queues_of_others(world):
+    for number in range(70):
+        for job_id in ("1", "2"):
+            world.enqueue(f"a{number}-{job_id}", f"a{number}", ONE_PER_S)
+    slow = Limits(max_concurrent=50, start_interval_s=3, burst=50)
+    for job_id in ("b1", "b2"):
+        world.enqueue(job_id, "b", slow)
+    world.admit(200)
+    admitted = world.admit(1, queues="b")
+    assert (admitted.wait_s, admitted.reason) == (3.0, "b:interval")
+
+
+def test_the_end_of_a_job_wakes_whoever_may_wait_for_its_account_and_then_for_time(world):
+    slow = Limits(max_concurrent=50, start_interval_s=60, burst=50)
+    for job_id in ("a", "b"):
+        world.enqueue(job_id, limits=slow, account_max_concurrent=1)
+    (grant,) = world.admit(9).grants
+    channel = keys.wake(ACCOUNT, "sleeper")
+    with world.redis.pubsub(ignore_subscribe_messages=True) as listening:
+        listening.subscribe(channel)
+        listening.get_message(timeout=1)
+        asleep = world.admit(worker="sleeper", register=True)
+        assert (asleep.wait_s, asleep.reason) == (None, "@:concurrency")
+        world.journal.advance("a", grant.token, Phase.FAILED, fields={}, outcome={})
+        assert listening.get_message(timeout=1) is not None
+    assert world.admit(worker="sleeper", register=True).wait_s == 60.0
+
+
 # What is told.
 
 

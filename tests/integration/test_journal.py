@@ -202,6 +202,11 @@ def test_a_job_that_returns_wakes_a_sleeper(how, world):
     assert world.phase("a") == Phase.QUEUED
 
 
+def test_a_job_to_adopt_wakes_a_sleeper(world):
+    token = started_in(world, Phase.RUNNING)
+    assert heard(world, lambda: world.admission.surrender({"a": token}))
+
+
 # The late worker: paused past its lease between the intent and the reply.
 
 
@@ -339,6 +344,18 @@ def test_three_deaths_without_progress_end_a_job(phase, end, kind, billed, world
     assert record.error["request_id"] == ("r1" if phase == Phase.RUNNING else None)
     assert record.outcome == {"status": "FAILED", "error": record.error}
     assert world.redis.hget(keys.rq_job("a"), "status") == b"failed"
+
+
+def test_a_poisoned_job_that_is_reopened_is_failed_no_more_to_rq(world):
+    started_in(world, Phase.QUEUED)
+    for _ in range(MAX_DEATHS):
+        world.pass_time(LEASE_OVER)
+        world.admission.reap()
+        world.admit()
+    assert world.redis.zscore("rq:failed:q", "a") is not None
+    world.journal.reopen("a", Phase.QUEUED, {})
+    assert world.redis.zscore("rq:failed:q", "a") is None
+    assert world.redis.ttl(keys.rq_job("a")) == -1
 
 
 def test_progress_forgives_deaths(world):

@@ -126,13 +126,13 @@ def test_a_job_cancelled_in_a_dashboard_ends_before_its_turn_comes(redis_client)
     for job_id in ("a", "b", "c"):
         world.enqueue(job_id)
     world.admission.pause("q")
-    rq_job(world, "b").cancel()
+    rq_job(world, "a").cancel()
     rq_job(world, "c").delete()
     world.admission.take_in(WIDE)
     assert [world.phase(job_id) for job_id in ("a", "b", "c")] == [
-        "queued", "cancelled", "cancelled",
+        "cancelled", "queued", "cancelled",
     ]  # fmt: skip
-    assert world.waiting() == ["a"]
+    assert world.waiting() == ["b"]
 
 
 def test_both_ends_of_a_long_list_are_swept(redis_client, monkeypatch):

@@ -37,8 +37,8 @@ SHAPES: dict[str, tuple[dict[str, Any], list[str]]] = {
 DOWNLOAD_FAULTS = {
     "cdn-404": ("is not there (404)", False),
     "cdn-truncated": ("closed", True),
-    "cdn-slow-loris": ("within 2 s", True),
-    "cdn-hang": ("within 2 s", True),
+    "cdn-slow-loris": ("within 4 s", True),
+    "cdn-hang": ("within 4 s", True),
     "cdn-redirect-loop": ("redirects more than 3 times", False),
     "cdn-redirect-to": ("169.254.169.254", False),
     "cdn-wrong-type": ("not what it should be", False),
@@ -48,7 +48,7 @@ DOWNLOAD_FAULTS = {
 
 @pytest.fixture(scope="module")
 def home(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    made = Home(tmp_path_factory.mktemp("files"), sandbox, {"FALQ_DOWNLOAD_TIMEOUT_S": "2"})
+    made = Home(tmp_path_factory.mktemp("files"), sandbox, {"FALQ_DOWNLOAD_TIMEOUT_S": "4"})
     assert made.falq("up").code == 0
     yield made
     made.close()

@@ -124,4 +124,4 @@ def show_failed_in_rq(queues, record):
 
     worker = RqWorker(queues.redis, "host.2.abc", lambda _: None)
     (job,) = worker.load([record.job_id])
-    worker.fail(job, worker.start(job), OWNED)
+    worker.fail(job, worker.start([job])[0], OWNED)

@@ -54,7 +54,7 @@ def busy_worker(queues, grant):
     worker = RqWorker(queues.redis, "host.1.abc", lambda _: None)
     worker.register_birth()
     (job,) = worker.load([grant.job_id])
-    execution = worker.start(job)
+    execution = worker.start([job])[0]
     worker.beat()
     return worker, job, execution
 

@@ -148,6 +148,15 @@ def test_both_ends_of_a_long_list_are_swept(redis_client, monkeypatch):
     assert set(pushed) <= set(world.waiting())
 
 
+def test_a_push_between_jobs_of_falq_is_swept_in(redis_client):
+    world = World(redis_client)
+    world.enqueue("a")
+    pushed = rq_queue(world).enqueue("workers.job.run", kwargs={}).id
+    world.enqueue("b")
+    assert world.admission.take_in(WIDE) == (1, [])
+    assert pushed in world.waiting()
+
+
 def test_an_id_that_rq_would_not_make_is_left_alone(redis_client):
     world = World(redis_client)
     world.redis.sadd(keys.RQ_QUEUES, keys.rq_queue("q"))

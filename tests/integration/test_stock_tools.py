@@ -148,6 +148,23 @@ def test_both_ends_of_a_long_list_are_swept(redis_client, monkeypatch):
     assert set(pushed) <= set(world.waiting())
 
 
+def test_a_job_put_back_by_a_dashboard_has_its_old_place(redis_client):
+    world = World(redis_client)
+    for job_id in ("a", "b"):
+        world.enqueue(job_id)
+    world.redis.zrem(keys.waiting(ACCOUNT, "q"), "a")
+    world.admission.take_in(WIDE)
+    assert world.waiting() == ["a", "b"]
+
+
+def test_a_push_in_front_of_jobs_of_falq_is_swept_in(redis_client):
+    world = World(redis_client)
+    world.enqueue("a")
+    pushed = rq_queue(world).enqueue("workers.job.run", kwargs={}, at_front=True).id
+    assert world.admission.take_in(WIDE) == (1, [])
+    assert world.waiting() == ["a", pushed]
+
+
 def test_a_push_between_jobs_of_falq_is_swept_in(redis_client):
     world = World(redis_client)
     world.enqueue("a")

@@ -164,10 +164,14 @@ def _remove_stale(directory_fd: int, name: str) -> bool:
     except OSError:
         return False
     try:
-        if _lock(fd):
+        if not _lock(fd):
+            return False
+        # Its writer may have ended since it was opened, and the name be another's by now.
+        if os.path.samestat(os.fstat(fd), os.lstat(name, dir_fd=directory_fd)):
             os.unlink(name, dir_fd=directory_fd)
-            return True
-        return False
+        return True
+    except FileNotFoundError:
+        return True
     finally:
         os.close(fd)
 

@@ -144,10 +144,12 @@ def test_a_job_that_does_not_exist_is_told(caller):
 
 def test_a_wait_ends_with_the_job(caller):
     job_id = enqueue(caller)
-    threading.Timer(0.3, lambda: caller.cancel(job_id)).start()
+    cancelling = threading.Timer(0.3, lambda: caller.cancel(job_id))
+    cancelling.start()
     began_at = time.monotonic()
     assert caller.wait(job_id).phase == Phase.CANCELLED
     assert time.monotonic() - began_at < 2
+    cancelling.join()
 
 
 def test_a_reply_that_is_lost_while_enqueueing_is_asked_for_again(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from redis import Redis
@@ -20,14 +21,10 @@ from falq.phases import Phase, allowed_from, reopenable_from
 from falq.record import JobRecord, json_text, write_fields
 from falq.records import Records
 from falq.rq_view import rq_fields
-from falq.scripts import Argument, Scripts
+from falq.scripts import Argument, ScriptCall, Scripts
 
 #: A claimed request of fal's history stays claimed as long as fal keeps it, seconds.
 OWNER_S = 30 * 86_400
-#: How long one replica may take to acknowledge an intent, seconds.
-WAIT_REPLICA_S = 2.0
-
-
 #: What is known of one POST, and says nothing about the next one.
 OF_ONE_POST = (
     "loss", "lost_at", "loss_message", "request_id", "status_url", "response_url", "cancel_url",
@@ -40,10 +37,6 @@ class FencedError(Exception):
 
 class IllegalTransitionError(Exception):
     """The job stands in a phase from which the change is not allowed; nothing changed."""
-
-
-class UnacknowledgedError(Exception):
-    """No replica has a write that would be lost with the primary."""
 
 
 class Journal(Records):
@@ -65,7 +58,11 @@ class Journal(Records):
         self._scripts = scripts or Scripts(redis)
         self.replicas = 0
 
-    def advance(
+    def advance(self, job_id: str, token: int, to: Phase, **what: Any) -> None:
+        """Write a change of a job that we hold at once; see :meth:`advancing`."""
+        self._scripts.do(self.advancing(job_id, token, to, **what))
+
+    def advancing(
         self,
         job_id: str,
         token: int,
@@ -74,28 +71,23 @@ class Journal(Records):
         fields: Mapping[str, Any],
         event: Mapping[str, Any] | None = None,
         outcome: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write a change of a job that we hold; safe to repeat when the reply was lost.
+    ) -> ScriptCall[None]:
+        """Give the call that writes a change of a job that we hold.
 
-        A job that goes to ``queued`` or to an end is ours no more.
+        Safe to repeat when the reply was lost. A job that goes to ``queued`` or to an end is
+        ours no more. What the call may raise:
 
-        Raises:
-            FencedError: Another holds it, or it is gone.
-            IllegalTransitionError: It stands elsewhere.
-            UnacknowledgedError: The intent stands in the primary alone: do not act on it.
+        - ``FencedError``: Another holds it, or it is gone.
+        - ``IllegalTransitionError``: It stands elsewhere.
+        - ``UnacknowledgedError``: The intent stands in the primary alone: do not act on it.
         """
         args = [
             self._account, job_id, token, to.value, _phases(allowed_from(to)),
             round(HOLD_S * MICROSECONDS_PER_S), _json(event), _json(outcome), OWNER_S,
             *_fields(fields),
         ]  # fmt: skip
-        if to == Phase.SUBMITTING and self.replicas:
-            said, acknowledged = self._scripts.run_acknowledged("advance", args, WAIT_REPLICA_S)
-        else:
-            said, acknowledged = self._scripts.run("advance", args), 1
-        _check(said, job_id, to)
-        if not acknowledged:
-            raise UnacknowledgedError(f"no replica has the intent of {job_id}")
+        must_wait = to == Phase.SUBMITTING and self.replicas > 0
+        return ScriptCall("advance", args, partial(_check, job_id, to), must_wait)
 
     def note(self, job_id: str, event: Mapping[str, Any]) -> None:
         """Tell those who watch a job."""
@@ -105,9 +97,12 @@ class Journal(Records):
             pipe.execute()
 
     def claim_request(self, job_id: str, request_id: str) -> bool:
-        """Claim a request of fal's history; False if another job owns it. Safe to repeat."""
-        said = self._scripts.run("claim", [self._account, job_id, request_id, OWNER_S])
-        return bool(said)
+        """Claim a request of fal's history at once; see :meth:`claiming`."""
+        return self._scripts.do(self.claiming(job_id, request_id))
+
+    def claiming(self, job_id: str, request_id: str) -> ScriptCall[bool]:
+        """Give the call that claims a request; False if another job owns it. Safe to repeat."""
+        return ScriptCall("claim", [self._account, job_id, request_id, OWNER_S], bool)
 
     def cancel(self, job_id: str) -> Phase | None:
         """Cancel a job that waits, at once; ask the holder of one that was started.
@@ -180,7 +175,7 @@ class Journal(Records):
         self._scripts.run("deliver", [self._account, job_id])
 
 
-def _check(said: bytes, job_id: str, to: Phase) -> None:
+def _check(job_id: str, to: Phase, said: bytes) -> None:
     text = said.decode()
     if text.startswith("ILLEGAL"):
         raise IllegalTransitionError(f"{job_id}: {text.partition(':')[2]} to {to.value}")

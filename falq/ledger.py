@@ -91,8 +91,6 @@ class MemoryLedger:
             fields |= {"outcome": dict(outcome), "finished_at": time.time()}
         if change.error is not None:
             fields |= {"error": change.error.to_dict()}
-        if change.error is not None:
-            fields |= {"error": change.error.to_dict()}
         moved = {} if change.to == self.record.phase else stamp(change.to)
         self.record = dataclasses.replace(self.record, phase=change.to, **(moved | fields))
         if self._keep is not None:

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 
 from redis import Redis
 from redis.exceptions import NoScriptError
 
 Argument = str | bytes | int | float
+_T = TypeVar("_T")
 #: Gives the text of one Lua file; tests replace one to inject a clock or a mutant.
 Source = Callable[[str], str]
 #: The line of a script's head that names the parts in front of it, in their order.
 NEEDS = "-- Needs "
+#: How long one replica may take to acknowledge writes, seconds.
+WAIT_REPLICA_S = 2.0
+
+
+class UnacknowledgedError(Exception):
+    """No replica has a write that would be lost with the primary."""
+
+
+@dataclass(frozen=True)
+class ScriptCall(Generic[_T]):
+    """One run of a script, to be sent alone or with others.
+
+    Attributes:
+        name: Of the script.
+        args: Its arguments.
+        read: Reads the reply; may raise what the reply says.
+        acknowledged: A replica must have the script's writes before they count.
+    """
+
+    name: str
+    args: Sequence[Argument]
+    read: Callable[[Any], _T]
+    acknowledged: bool = False
 
 
 @cache
@@ -61,23 +86,57 @@ class Scripts:
         except NoScriptError:
             return self._redis.eval(text, 0, *args)
 
-    def run_acknowledged(
-        self, name: str, args: Sequence[Argument], wait_s: float
-    ) -> tuple[Any, int]:
-        """Run a script, and tell how many replicas have its writes after ``wait_s`` at most.
+    def do(self, call: ScriptCall[_T]) -> _T:
+        """Make one call, and read its reply.
 
-        Both go over one connection: Redis counts acknowledgements of a connection's writes.
+        Raises:
+            UnacknowledgedError: No replica has what it wrote.
         """
-        sha, text = self._script(name)
+        if not call.acknowledged:
+            return call.read(self.run(call.name, call.args))
+        outcome: _T | Exception = self.do_all([call])[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def do_all(self, calls: Sequence[ScriptCall[Any]]) -> list[Any]:
+        """Make calls in one round trip; give what each read, or the exception it came to.
+
+        Raises:
+            RedisError: The connection was lost: any of them may have run.
+        """
+        outcomes = self._send(calls, "EVALSHA")
+        unknown = [i for i, each in enumerate(outcomes) if isinstance(each, NoScriptError)]
+        again = self._send([calls[i] for i in unknown], "EVAL") if unknown else []
+        for i, outcome in zip(unknown, again, strict=True):
+            outcomes[i] = outcome
+        return outcomes
+
+    def _send(
+        self, calls: Sequence[ScriptCall[Any]], command: Literal["EVALSHA", "EVAL"]
+    ) -> list[Any]:
+        """Send calls over one connection: Redis counts acknowledgements of its writes."""
+        must_wait = any(call.acknowledged for call in calls)
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.evalsha(sha, 0, *args)
-            pipe.wait(1, round(wait_s * 1000))
-            said, acknowledged = pipe.execute(raise_on_error=False)
-            if isinstance(said, NoScriptError):
-                pipe.eval(text, 0, *args)
-                pipe.wait(1, round(wait_s * 1000))
-                said, acknowledged = pipe.execute(raise_on_error=False)
-        for reply in (said, acknowledged):
-            if isinstance(reply, Exception):
-                raise reply
-        return said, int(acknowledged)
+            for call in calls:
+                script = self._script(call.name)[command == "EVAL"]
+                pipe.execute_command(command, script, 0, *call.args)  # type: ignore[no-untyped-call]
+            if must_wait:
+                pipe.wait(1, round(WAIT_REPLICA_S * 1000))
+            replies: list[Any] = pipe.execute(raise_on_error=False)
+        acknowledged = replies.pop() if must_wait else 1
+        return [
+            _outcome(call, reply, acknowledged) for call, reply in zip(calls, replies, strict=True)
+        ]
+
+
+def _outcome(call: ScriptCall[Any], reply: Any, acknowledged: Any) -> Any:
+    if isinstance(reply, Exception):
+        return reply
+    try:
+        outcome = call.read(reply)
+    except Exception as error:  # noqa: BLE001  # whoever made the call gets it
+        return error
+    if not call.acknowledged or (acknowledged and not isinstance(acknowledged, Exception)):
+        return outcome
+    return UnacknowledgedError(f"no replica has what {call.name} wrote: {acknowledged}")

@@ -72,8 +72,6 @@ class Submitter:
                 # An equal job took ours for its own: what it left in the history is ours.
                 return planner.after_lost("taken", now)
             case Ran(output):
-                if output.request_id is not None:
-                    await self.ledger.claim(output.request_id)
                 return ran(output)
             case Lost(kind, error, request_id, failed_at_fal):
                 if failed_at_fal:

@@ -13,11 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq.executions import Execution
-from rq.job import Job
+from rq.job import Job, JobStatus
 
 from falq import keys, presence
 from falq.admission import Admission, Grant
@@ -25,13 +26,14 @@ from falq.errors import ConfigurationError, UsageError
 from falq.foreign import describe, foreign_fields
 from falq.journal import Journal
 from falq.limits import Limits
-from falq.phases import Phase
+from falq.meeting import part_ways
+from falq.phases import TERMINAL, Phase
 from falq.record import JobRecord
 from falq.redis_link import count_replicas
 from falq.scripts import Scripts
 from workers.journal_ledger import JournalLedger
 from workers.outage import Outage
-from workers.rq_glue import FalqJob, RefusedFunctionError, RqWorker, foreign_spec
+from workers.rq_glue import Ending, FalqJob, RefusedFunctionError, RqWorker, foreign_spec
 
 log = logging.getLogger("falq.worker")
 
@@ -49,18 +51,27 @@ JobAction = Callable[[str], None]
 class Held:
     """A job that this worker holds.
 
-    ``job`` and ``execution`` are RQ's view; ``refusal`` says why the job is not run;
-    ``ended`` that its record needs us no more, only RQ's view does; ``cancel_asked`` that
-    somebody asked to cancel it before its ledger was open.
+    ``record`` is as it was read after the grant; ``job`` and ``execution`` are RQ's view;
+    ``refusal`` says why the job is not run; ``ended`` that its record needs us no more, only
+    RQ's view does; ``cancel_asked`` that somebody asked to cancel it before its ledger was
+    open.
     """
 
     grant: Grant
+    record: JobRecord | None = None
     job: Job | None = None
     execution: Execution | None = None
     refusal: str | None = None
     ledger: JournalLedger | None = None
     ended: bool = False
     cancel_asked: bool = False
+
+
+class Ended(NamedTuple):
+    """A job that left this worker; no record, or one that waits: it is not ours any more."""
+
+    held: Held
+    record: JobRecord | None
 
 
 class Bookkeeping:
@@ -237,6 +248,10 @@ class Bookkeeping:
         executions = self._rq.start([held.job for held in fresh if held.job is not None])
         for held, execution in zip(fresh, executions, strict=True):
             held.execution = execution
+        records = self._journal.read_many([grant.job_id for grant in grants])
+        by_id = {record.job_id: record for record in records}
+        for held in begun:
+            held.record = by_id.get(held.grant.job_id)
         return begun
 
     def _begin(self, grant: Grant, job: FalqJob | None) -> Held:
@@ -272,30 +287,46 @@ class Bookkeeping:
         )  # fmt: skip
         return None
 
-    def end(self, held: Held, record: JobRecord | None) -> None:
-        """Show how a job ended; None or a record that goes on: it is not ours any more."""
-        job, execution = held.job, held.execution
-        if job is None or execution is None:
-            return
-        if record is None or record.phase == Phase.QUEUED:
-            self._rq.drop(job, execution)
-        elif record.phase == Phase.DONE:
-            self._rq.finish(job, execution, record.outcome)
-        else:
-            message = str((record.error or {}).get("message", record.phase))
-            self._rq.fail(job, execution, message, stopped=record.phase == Phase.CANCELLED)
+    def end(self, ended: Sequence[Ended]) -> list[Exception | None]:
+        """Show how jobs ended, in one round trip where none of them makes trouble."""
+        for each in ended:
+            if each.record is not None and each.record.phase in TERMINAL:
+                part_ways(each.record.options)
+        endings = [_ending(each) for each in ended]
+        try:
+            self._rq.end([ending for ending in endings if ending is not None])
+        except ResponseError as error:
+            if len(ended) == 1:
+                return [error]
+            return [problem for each in ended for problem in self.end([each])]
+        return [None] * len(ended)
 
     def surrender(self, held: Held) -> None:
         """Let another worker adopt a job at once."""
         self._admission.surrender({held.grant.job_id: held.grant.token})
         if held.job is not None and held.execution is not None:
-            self._rq.drop(held.job, held.execution)
+            self._rq.end([Ending(job=held.job, execution=held.execution)])
 
     def let_go(self, held: Held) -> None:
         """Renew and beat no more for a job."""
         self.held.pop(held.grant.job_id, None)
         if held.execution is not None:
             self._rq.forget_execution(held.execution)
+
+
+def _ending(ended: Ended) -> Ending | None:
+    job, execution, record = ended.held.job, ended.held.execution, ended.record
+    if job is None or execution is None:
+        return None
+    if record is None or record.phase == Phase.QUEUED:
+        return Ending(job=job, execution=execution)
+    if record.phase == Phase.DONE:
+        finished = JobStatus.FINISHED
+        return Ending(job=job, execution=execution, status=finished, value=record.outcome)
+    message = str((record.error or {}).get("message", record.phase))
+    stopped = record.phase == Phase.CANCELLED
+    status = JobStatus.STOPPED if stopped else JobStatus.FAILED
+    return Ending(job=job, execution=execution, status=status, error=message)
 
 
 def phase_to_resume(record: JobRecord) -> Phase:

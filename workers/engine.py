@@ -20,7 +20,8 @@ from falq.admission import Admitted, Grant
 from falq.ledger import HeldElsewhereError
 from falq.phases import TERMINAL
 from falq.record import JobRecord
-from workers.bookkeeping import Bookkeeping, Held
+from workers.batches import Batches
+from workers.bookkeeping import Bookkeeping, Ended, Held
 from workers.station import Station
 
 log = logging.getLogger("falq.worker")
@@ -57,6 +58,7 @@ class Engine:
         """Work until a signal, the end of a burst, or idleness."""
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
+        self._endings = Batches(self.books.end, self.station.threads)
         self._busy_at = time.monotonic()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal)
@@ -163,11 +165,11 @@ class Engine:
             self._changed.set()
 
     async def _carry_out(self, held: Held) -> JobRecord | None:
-        if held.refusal is not None:
-            return await self.station.refuse(held.grant, held.refusal)
-        ledger = await self.station.open_ledger(held.grant)
+        ledger = self.station.open_ledger(held.grant, held.record)
         if ledger is None:
             return None
+        if held.refusal is not None:
+            return await self.station.refuse(ledger, held.refusal)
         held.ledger = ledger
         if held.cancel_asked:
             ledger.ask_cancel()
@@ -177,7 +179,7 @@ class Engine:
         """Bring RQ's view up to date; it is no reason to fail if Redis stays away."""
         for attempt in range(60):
             try:
-                await self.station.threads.run(self.books.end, held, record)
+                await self._endings.do(Ended(held, record))
                 return
             except RedisError:
                 await asyncio.sleep(min(3.0, 0.2 * 2**attempt))
@@ -188,7 +190,7 @@ class Engine:
             job_id = held.grant.job_id
             record = await self.station.threads.run(self.station.journal.find, job_id)
             if record is not None and record.phase in TERMINAL:
-                await self.station.threads.run(self.books.end, held, record)
+                await self._endings.do(Ended(held, record))
             else:
                 await self.station.threads.run(self.books.surrender, held)
 

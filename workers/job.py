@@ -17,6 +17,7 @@ from falq.admission import Grant
 from falq.errors import ERROR_TYPES, FalqError, UsageError
 from falq.foreign import describe, foreign_fields
 from falq.ledger import HeldElsewhereError
+from falq.meeting import part_ways
 from falq.phases import TERMINAL, Phase
 from falq.record import JobRecord
 from falq.redis_link import connect
@@ -76,8 +77,11 @@ def error_of(record: JobRecord) -> FalqError:
 async def _work_or_follow(station: Station, job_id: str) -> JobRecord:
     while True:
         grant = await _acquire(station, job_id)
-        ledger = await station.open_ledger(grant) if grant is not None else None
-        if grant is None or ledger is None:
+        if grant is None:
+            return await _follow(station, job_id)
+        found = await station.threads.run(station.journal.find, job_id)
+        ledger = station.open_ledger(grant, found)
+        if ledger is None:
             return await _follow(station, job_id)
         renewing = asyncio.create_task(_renew(station, grant))
         try:
@@ -86,6 +90,8 @@ async def _work_or_follow(station: Station, job_id: str) -> JobRecord:
             continue
         finally:
             renewing.cancel()
+        if record.phase in TERMINAL:
+            await station.threads.run(part_ways, record.options)
         if record.phase != Phase.QUEUED:
             return record
 

@@ -11,26 +11,28 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from falq.admission import Admission
-from falq.journal import FencedError, IllegalTransitionError, Journal, UnacknowledgedError
+from falq.journal import FencedError, IllegalTransitionError, Journal
 from falq.ledger import HeldElsewhereError, stamp
 from falq.phases import TERMINAL, Phase
 from falq.planner import Change
 from falq.polling import backoff_s
 from falq.record import JobRecord
+from falq.scripts import ScriptCall, UnacknowledgedError
+from workers.batches import Batches
 from workers.rivals import awaited_alike
 from workers.spacing import Spacing
 from workers.threads import Threads
 
 log = logging.getLogger("falq.worker")
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 #: A process that slept longer than this between intent and first byte does not send: its
 #: lease may be over and another worker may be looking the request up, seconds.
@@ -47,6 +49,7 @@ class JournalLedger:
         admission: Keeps scopes closed after a 429.
         record: As it was read after the grant.
         threads: Where blocking calls run.
+        calls: Makes calls of scripts together with those of other jobs.
         redis: Where equal jobs are looked for.
         spacing: Of this process' paid POSTs.
     """
@@ -58,6 +61,7 @@ class JournalLedger:
         record: JobRecord,
         *,
         threads: Threads,
+        calls: Batches[ScriptCall[Any]],
         redis: Redis,
         spacing: Spacing,
     ) -> None:
@@ -68,6 +72,7 @@ class JournalLedger:
         self._journal = journal
         self._admission = admission
         self._threads = threads
+        self._calls = calls
         self._redis = redis
         self._spacing = spacing
 
@@ -95,7 +100,7 @@ class JournalLedger:
         fields = {**moved, **change.fields}
         await self._hold(change)
         try:
-            await self._surely(self._write, change, fields, outcome)
+            await self._write(change, fields, outcome)
         except UnacknowledgedError:
             await self._give_back(REPLICA_HOLD_S, "no replica of Redis acknowledges")
         if change.to == Phase.SUBMITTING and "submits" in fields:
@@ -112,16 +117,17 @@ class JournalLedger:
             self._log(logging.INFO, change.to)
         return change.to not in TERMINAL | {Phase.QUEUED, Phase.UNKNOWN}
 
-    def _write(
+    async def _write(
         self, change: Change, fields: Mapping[str, Any], outcome: Mapping[str, Any] | None
     ) -> None:
         job_id, token, to = self.record.job_id, self.record.token, Phase(change.to)
-        if outcome is not None:
-            if change.error is not None:
-                fields = {**fields, "error": change.error.to_dict()}
-            self._journal.advance(job_id, token, to, fields=fields, outcome=outcome)
-        else:
-            self._journal.advance(job_id, token, to, fields=fields, event=change.event)
+        event = change.event if outcome is None else None
+        if outcome is not None and change.error is not None:
+            fields = {**fields, "error": change.error.to_dict()}
+        call = self._journal.advancing(
+            job_id, token, to, fields=fields, event=event, outcome=outcome
+        )
+        await self._surely(partial(self._calls.do, call))
 
     async def _check_awake(self, asked_at: float) -> None:
         """Take an intent back that is too old to act on; nothing was sent yet."""
@@ -133,17 +139,20 @@ class JournalLedger:
         fields = {"submits": self.record.submits}
         back = Change(to=Phase.QUEUED, fields=fields, hold_s=hold_s, hold_reason=reason)
         await self._hold(back)
-        await self._surely(self._write, back, fields, None)
+        await self._write(back, fields, None)
         raise HeldElsewhereError
 
     async def _hold(self, change: Change) -> None:
         if change.hold_s is None:
             return
         scope = "@" if change.hold_scope == "account" else self.record.queue
-        await self._surely(self._admission.hold, scope, change.hold_s, change.hold_reason)
+        await self._surely_in_thread(self._admission.hold, scope, change.hold_s, change.hold_reason)
 
-    async def _surely(self, ask: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Repeat a write until Redis has taken it.
+    async def _surely_in_thread(self, ask: Callable[..., _T], *args: Any) -> _T:
+        return await self._surely(partial(self._threads.run, ask, *args))
+
+    async def _surely(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Repeat a question until Redis has answered it.
 
         Raises:
             HeldElsewhereError: The job is not ours any more, or stands elsewhere by now.
@@ -151,7 +160,7 @@ class JournalLedger:
         attempt = 0
         while True:
             try:
-                return await self._threads.run(ask, *args, **kwargs)
+                return await ask()
             except (FencedError, IllegalTransitionError) as error:
                 raise HeldElsewhereError from error
             except RedisError:
@@ -171,15 +180,17 @@ class JournalLedger:
 
     async def claim(self, request_id: str) -> bool:
         """Claim a request of fal's history for this job."""
-        return await self._surely(self._journal.claim_request, self.record.job_id, request_id)
+        call = self._journal.claiming(self.record.job_id, request_id)
+        claimed: bool = await self._surely(partial(self._calls.do, call))
+        return claimed
 
     async def owned_by_others(self, request_ids: Collection[str]) -> set[str]:
         """Give those of the requests that belong to other jobs."""
         if not request_ids:
             return set()
-        owned = await self._surely(self._journal.owners, list(request_ids))
+        owned = await self._surely_in_thread(self._journal.owners, list(request_ids))
         return {each for each, owner in owned.items() if owner != self.record.job_id}
 
     async def awaited_alike(self) -> int:
         """Count other jobs with equal arguments whose reply may still come."""
-        return await self._surely(awaited_alike, self._redis, self.record)
+        return await self._surely_in_thread(awaited_alike, self._redis, self.record)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from redis import Redis
@@ -83,6 +84,20 @@ class FalqJob(Job):
 
     def send_webhooks(self, *_: Any, **__: Any) -> None:
         """Send nothing: an address in a job is not one to call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How an execution ended.
+
+    ``status`` None: the job goes on elsewhere, and its status is not ours to change.
+    """
+
+    job: Job
+    execution: Execution
+    status: JobStatus | None = None
+    value: Any = None
+    error: str = ""
 
 
 class RqWorker(BaseWorker):
@@ -172,46 +187,40 @@ class RqWorker(BaseWorker):
         self.executions.update({execution.id: execution for execution in executions})
         return executions
 
-    def finish(self, job: Job, execution: Execution, value: Any) -> None:
-        """Show a job as finished, with its outcome as RQ's result."""
-        job.ended_at = now()
-        job._result = value  # noqa: SLF001  # what RQ's own worker does before _handle_success
+    def end(self, endings: Sequence[Ending]) -> None:
+        """Show how executions ended, all or none."""
+        if not endings:
+            return
         with self.connection.pipeline() as pipe:
-            self.increment_successful_job_count(pipeline=pipe)
-            self._count_time(job, pipe)
-            job._handle_success(  # noqa: SLF001
-                RESULT_TTL_S, pipeline=pipe, worker_name=self.name, execution_id=execution.id,
-                execution_started_at=execution.created_at, execution_ended_at=job.ended_at,
-            )  # fmt: skip
-            job.cleanup(RESULT_TTL_S, pipeline=pipe, remove_from_queue=False)
-            self._end(job, execution, pipe)
+            for ending in endings:
+                self._end(ending, pipe)
+            pipe.execute()
+        for ending in endings:
+            self.executions.pop(ending.execution.id, None)
 
-    def fail(self, job: Job, execution: Execution, message: str, *, stopped: bool = False) -> None:
-        """Show a job as failed, or as stopped."""
-        job.ended_at = now()
-        with self.connection.pipeline() as pipe:
-            job.set_status(JobStatus.STOPPED if stopped else JobStatus.FAILED, pipeline=pipe)
-            job._handle_failure(  # noqa: SLF001
-                message, pipeline=pipe, worker_name=self.name, execution_id=execution.id,
-                execution_started_at=execution.created_at, execution_ended_at=job.ended_at,
-            )  # fmt: skip
-            self.increment_failed_job_count(pipe)
-            self._count_time(job, pipe)
-            self._end(job, execution, pipe)
-
-    def drop(self, job: Job, execution: Execution) -> None:
-        """Let go of a job that goes on elsewhere; its status is not ours to change."""
-        with self.connection.pipeline() as pipe:
-            self._end(job, execution, pipe)
-
-    def _count_time(self, job: Job, pipe: Pipeline) -> None:
-        if job.started_at and job.ended_at:
-            self.increment_total_working_time(job.ended_at - job.started_at, pipe)
-
-    def _end(self, job: Job, execution: Execution, pipe: Pipeline) -> None:
+    def _end(self, ending: Ending, pipe: Pipeline) -> None:
+        job, execution = ending.job, ending.execution
+        if ending.status is not None:
+            job.ended_at = now()
+            facts: dict[str, Any] = {
+                "pipeline": pipe, "worker_name": self.name, "execution_id": execution.id,
+                "execution_started_at": execution.created_at, "execution_ended_at": job.ended_at,
+            }  # fmt: skip
+            if ending.status == JobStatus.FINISHED:
+                self._finish(job, ending.value, facts, pipe)
+            else:
+                job.set_status(ending.status, pipeline=pipe)
+                job._handle_failure(ending.error, **facts)  # noqa: SLF001
+                self.increment_failed_job_count(pipe)
+            if job.started_at:
+                self.increment_total_working_time(job.ended_at - job.started_at, pipe)
         execution.delete(job=job, pipeline=pipe)
-        pipe.execute()
-        self.executions.pop(execution.id, None)
+
+    def _finish(self, job: Job, value: Any, facts: dict[str, Any], pipe: Pipeline) -> None:
+        job._result = value  # noqa: SLF001  # what RQ's own worker does before _handle_success
+        self.increment_successful_job_count(pipeline=pipe)
+        job._handle_success(RESULT_TTL_S, **facts)  # noqa: SLF001
+        job.cleanup(RESULT_TTL_S, pipeline=pipe, remove_from_queue=False)
 
     def forget_execution(self, execution: Execution) -> None:
         """Stop beating for an execution whose end could not be written."""

@@ -12,7 +12,7 @@ from falq.errors import ArtifactError
 from falq.files.download import Downloader
 from falq.files.spec import OutputSpec
 from falq.home import spool_directory
-from falq.meeting import meet, part_ways
+from falq.meeting import meet
 from falq.pipeline import Note, Saved
 from falq.record import JobRecord
 from falq.saving import LocalSaver, media_policy
@@ -77,10 +77,6 @@ class WorkerSaver:
         for failure in saved.failures:
             await note({"warning": f"{failure['field']}: {failure['error']}"})
         return Saved(files=saved.files, remote=True)
-
-    async def part(self, record: JobRecord) -> None:
-        """Take away what the caller of an ended job left for this worker."""
-        await self._downloader.in_thread(part_ways, record.options)
 
     async def aclose(self) -> None:
         """Close connections and threads."""

@@ -15,12 +15,13 @@ from falq.fal.client import FalClient
 from falq.following import FollowRules
 from falq.home import ensure_home, spool_directory
 from falq.journal import Journal
-from falq.phases import TERMINAL
 from falq.pipeline import Pipeline
 from falq.planner import Change
 from falq.record import JobRecord
+from falq.scripts import Scripts
 from falq.settings import Settings
 from falq.submitting import SubmitRules
+from workers.batches import Batches
 from workers.journal_ledger import JournalLedger
 from workers.saving import WorkerSaver
 from workers.spacing import Spacing
@@ -46,19 +47,20 @@ class Station:
     ) -> None:
         self.settings = settings
         self.redis = redis
-        self.admission = Admission(redis, settings.account)
-        self.journal = Journal(redis, settings.account)
+        scripts = Scripts(redis)
+        self.admission = Admission(redis, settings.account, scripts=scripts)
+        self.journal = Journal(redis, settings.account, scripts=scripts)
         self.client = FalClient(settings.hosts, settings.key)
         self.threads = Threads(THREADS, "falq-redis")
+        self._calls = Batches(scripts.do_all, self.threads)
         self._saver = saver
         self._spacing = Spacing()
         self._rules = SubmitRules(
             grace_s=grace_s, resubmit=settings.on_unknown_submit == "resubmit"
         )
 
-    async def open_ledger(self, grant: Grant) -> JournalLedger | None:
-        """Read the record of a granted job; None if it is gone."""
-        record = await self.threads.run(self.journal.find, grant.job_id)
+    def open_ledger(self, grant: Grant, record: JobRecord | None) -> JournalLedger | None:
+        """Open the record of a granted job as it was read after the grant; None if it is gone."""
         if record is None or record.token != grant.token:
             return None
         return JournalLedger(
@@ -66,6 +68,7 @@ class Station:
             self.admission,
             record,
             threads=self.threads,
+            calls=self._calls,
             redis=self.redis,
             spacing=self._spacing,
         )
@@ -78,18 +81,12 @@ class Station:
         """
         try:
             refuse_newer(ledger.record)
-            record = await self._pipeline(ledger).run()
+            return await self._pipeline(ledger).run()
         except UsageError as error:
-            record = await _end(ledger, error)
-        if record.phase in TERMINAL:
-            await self._saver.part(record)
-        return record
+            return await _end(ledger, error)
 
-    async def refuse(self, grant: Grant, reason: str) -> JobRecord | None:
+    async def refuse(self, ledger: JournalLedger, reason: str) -> JobRecord:
         """Fail a job that this worker must not run; nothing of it was sent."""
-        ledger = await self.open_ledger(grant)
-        if ledger is None:
-            return None
         return await _end(ledger, UsageError(reason, "falq runs no functions but its own"))
 
     def _pipeline(self, ledger: JournalLedger) -> Pipeline:

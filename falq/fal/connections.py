@@ -8,19 +8,25 @@ jobs in flight, so a request never waits for a connection.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import Any
 
 import httpcore
 import httpx
+
+from falq.stream import Stream
 
 #: Idle connections are kept as long as common gateways keep theirs, with a margin.
 KEEP_ALIVE_S = 30.0
 #: A bound on idle sockets after a burst.
 MAX_IDLE = 256
+#: What a connection receives at once: a thousand of them are open.
+BUFFER_BYTES = 16 * 1024
 #: Name of the request extension that asks for a connection no longer idle than that.
 MAX_IDLE_S = "falq_max_idle_s"
 
@@ -44,12 +50,30 @@ def _translated() -> Iterator[None]:
         raise _TRANSLATED[type(error)](str(error)) from error
 
 
+class _Network(httpcore.AsyncNetworkBackend):
+    """Opens the connections."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,  # noqa: ARG002  # httpcore's signature
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002  # httpcore's signature
+    ) -> httpcore.AsyncNetworkStream:
+        return await Stream.connect(host, port, timeout, BUFFER_BYTES)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
 class Connections(httpx.AsyncBaseTransport):
     """A transport over plain HTTP/1.1 connections, each used by one request at a time."""
 
     def __init__(self) -> None:
         self._idle: dict[_Place, _Idle] = {}
         self._ssl_context: ssl.SSLContext | None = None
+        self._network = _Network()
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -94,7 +118,9 @@ class Connections(httpx.AsyncBaseTransport):
         secure = origin.scheme == b"https"
         if secure and self._ssl_context is None:
             self._ssl_context = httpx.create_ssl_context(trust_env=False)
-        return httpcore.AsyncHTTPConnection(origin, ssl_context=self._ssl_context)
+        return httpcore.AsyncHTTPConnection(
+            origin, ssl_context=self._ssl_context, network_backend=self._network
+        )
 
     async def give_back(
         self, origin: httpcore.Origin, connection: httpcore.AsyncHTTPConnection

@@ -27,7 +27,7 @@ import httpx
 
 from falq.errors import DownloadError
 from falq.files.policy import is_public, refused
-from falq.files.stream import Stream
+from falq.stream import Stream
 
 #: Gives the addresses of a host; raises OSError when there are none.
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from rq.executions import Execution
+from rq.job import Job, JobStatus
 
 from falq.admission import Admission, Grant
 from falq.calling import new_job_id
@@ -17,6 +19,7 @@ from falq.limits import Limits
 from falq.phases import Phase
 from falq.settings import Settings
 from workers.building import build_engine
+from workers.rq_glue import Ending
 
 FLUX = "sandbox/flux/dev"
 WIDE = Limits(max_concurrent=20, start_interval_s=0, rate_per_min=60_000, burst=1000)
@@ -76,3 +79,8 @@ class Queues:
         if phase == Phase.DONE:
             self.journal.advance(grant.job_id, grant.token, Phase.DOWNLOADING, fields={})
         self.journal.advance(grant.job_id, grant.token, phase, fields=fields, outcome=outcome)
+
+
+def failure(job: Job, execution: Execution, message: str) -> Ending:
+    """Give what a worker shows to RQ's tools of a job that failed."""
+    return Ending(job=job, execution=execution, status=JobStatus.FAILED, error=message)

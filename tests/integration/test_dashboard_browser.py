@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import browsing, chromium
-from operating import Queues
+from operating import Queues, failure
 
 from falq.limits import Limits
 from falq.phases import Phase
@@ -124,4 +124,4 @@ def show_failed_in_rq(queues, record):
 
     worker = RqWorker(queues.redis, "host.2.abc", lambda _: None)
     (job,) = worker.load([record.job_id])
-    worker.fail(job, worker.start([job])[0], OWNED)
+    worker.end([failure(job, worker.start([job])[0], OWNED)])

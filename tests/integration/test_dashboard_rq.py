@@ -4,7 +4,7 @@ import pickle
 import zlib
 
 import pytest
-from operating import Queues
+from operating import Queues, failure
 from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -63,7 +63,7 @@ def failed_job(queues, message="fal says no"):
     grant = queues.start(prompt="x")
     worker, job, execution = busy_worker(queues, grant)
     queues.end(grant, Phase.FAILED, error={"type": "ModelError", "message": message})
-    worker.fail(job, execution, message)
+    worker.end([failure(job, execution, message)])
     worker.register_death()
     return grant.job_id
 

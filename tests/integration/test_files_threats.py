@@ -24,7 +24,7 @@ from falq.files.download import Downloader
 from falq.files.names import NamePlan
 from falq.files.output import OutputDirectory
 from falq.files.policy import MediaPolicy
-from falq.files.stream import Stream
+from falq.stream import Stream
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(1000)
 MIB = 1 << 20

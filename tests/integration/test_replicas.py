@@ -11,10 +11,11 @@ from redis import Redis
 
 from falq.admission import Admission
 from falq.enqueue import NewJob, enqueue
-from falq.journal import Journal, UnacknowledgedError
+from falq.journal import Journal
 from falq.limits import Limits
 from falq.phases import Phase
 from falq.redis_link import count_replicas
+from falq.scripts import UnacknowledgedError
 from falq.server_binary import find_binary
 
 ACCOUNT = "0123456789ab"

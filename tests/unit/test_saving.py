@@ -9,7 +9,7 @@ from falq import saving
 from falq.errors import OutputError
 from falq.files.download import Downloader
 from falq.files.policy import MediaPolicy
-from falq.meeting import leave_nonce
+from falq.meeting import leave_nonce, part_ways
 from falq.pipeline import Saved, partly_error
 from falq.record import JobRecord
 from falq.saving import LocalSaver
@@ -105,7 +105,7 @@ async def test_a_worker_writes_where_it_meets_the_caller(worker, settings, tmp_p
     saved = await worker.save(record, [], Notes())
     assert (len(saved.files), saved.remote) == (1, False)
     assert names(settings.home / "spool") == []
-    await worker.part(record)
+    part_ways(record.options)
     assert not [name for name in names(tmp_path) if name.startswith(".falq-")]
 
 

@@ -1,8 +1,10 @@
-"""A network stream for httpcore that hands large bodies over without copying them.
+"""A network stream for httpcore, straight on asyncio's transports.
 
-httpcore's own streams give 64 KiB at a time, and each piece goes through h11's buffer: that
-costs more than receiving, hashing and writing together. Here the socket (or the TLS layer)
-writes into a large buffer, and whoever reads a body of known length takes the whole buffer.
+httpcore's own streams go through a layer for several event loops, which costs as much as the
+small exchanges of a job themselves. They give 64 KiB at a time, and each piece goes through
+h11's buffer: for large bodies that costs more than receiving, hashing and writing together.
+Here the socket (or the TLS layer) writes into a buffer, and whoever reads a body of known
+length takes the whole buffer.
 """
 
 from __future__ import annotations
@@ -11,12 +13,17 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Iterator
+from functools import partial
+from ipaddress import ip_address
 from typing import Any, Self
 
 import httpcore
 
-#: One buffer; memory that is never filled is never really taken.
+#: The buffer of a stream that carries large bodies.
 BUFFER_BYTES = 1024 * 1024
+#: The next address of a host is tried when one has not answered for so long, seconds
+#: (RFC 8305).
+_NEXT_ADDRESS_S = 0.25
 #: Less than this is copied out of the buffer instead of giving the buffer away.
 _COPIED_BYTES = 128 * 1024
 
@@ -24,15 +31,20 @@ _COPIED_BYTES = 128 * 1024
 class _Receiver(asyncio.BufferedProtocol):
     """Fills a buffer, and stops the transport while it is full."""
 
-    def __init__(self) -> None:
+    def __init__(self, buffer_bytes: int) -> None:
         self.transport: asyncio.Transport | None = None
         self.filled = 0
         self.ended = False
         self.failure: Exception | None = None
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = bytearray(buffer_bytes)
         self._wanted = 1
         self._reader: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it can hold."""
+        return len(self._buffer)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream's transport is one
@@ -42,7 +54,7 @@ class _Receiver(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.filled += nbytes
-        if self.filled == BUFFER_BYTES and self.transport is not None:
+        if self.filled == self.size and self.transport is not None:
             self.transport.pause_reading()
         if self.filled >= self._wanted:
             self._wake()
@@ -88,7 +100,7 @@ class _Receiver(asyncio.BufferedProtocol):
     def take(self, most: int) -> bytearray:
         """Give the bytes received so far, ``most`` at most."""
         if _COPIED_BYTES < self.filled <= most:
-            given, self._buffer = self._buffer, bytearray(BUFFER_BYTES)
+            given, self._buffer = self._buffer, bytearray(self.size)
             del given[self.filled :]
             self.filled = 0
         else:
@@ -114,8 +126,10 @@ class Stream(httpcore.AsyncNetworkStream):
         self._receiver = receiver
 
     @classmethod
-    async def connect(cls, address: str, port: int, timeout_s: float | None) -> Self:
-        """Open a connection to an address.
+    async def connect(
+        cls, host: str, port: int, timeout_s: float | None, buffer_bytes: int = BUFFER_BYTES
+    ) -> Self:
+        """Open a connection to an address, or to the first address of a name that answers.
 
         Raises:
             httpcore.ConnectError: Nobody answers there.
@@ -123,7 +137,12 @@ class Stream(httpcore.AsyncNetworkStream):
         loop = asyncio.get_running_loop()
         with _translated(httpcore.ConnectError, httpcore.ConnectTimeout):
             async with asyncio.timeout(timeout_s):
-                transport, receiver = await loop.create_connection(_Receiver, address, port)
+                transport, receiver = await loop.create_connection(
+                    partial(_Receiver, buffer_bytes),
+                    host,
+                    port,
+                    happy_eyeballs_delay=None if is_address(host) else _NEXT_ADDRESS_S,
+                )
         return cls(transport, receiver)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -132,7 +151,7 @@ class Stream(httpcore.AsyncNetworkStream):
 
     async def take(self, left: int, timeout: float | None = None) -> bytearray:
         """Give a full buffer, or as much as is ``left`` of the body; nothing at the end."""
-        return await self._received(left, min(left, BUFFER_BYTES), timeout)
+        return await self._received(left, min(left, self._receiver.size), timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send bytes, waiting while the other side does not take them."""
@@ -188,6 +207,19 @@ class Stream(httpcore.AsyncNetworkStream):
             if self._receiver.filled == 0 and self._receiver.failure is not None:
                 raise self._receiver.failure
         return self._receiver.take(most)
+
+
+def is_address(host: str) -> bool:
+    """Tell an address from a name.
+
+    >>> is_address("127.0.0.1"), is_address("::1"), is_address("queue.fal.run")
+    (True, True, False)
+    """
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

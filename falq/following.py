@@ -58,6 +58,10 @@ class FollowRules:
         return self.fixed_poll_s is None and self.max_polls is None
 
 
+def _steady_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
 @dataclass
 class Followed:
     """A result, and how it was found."""
@@ -87,6 +91,7 @@ class Follower:
     failures: int = 0
     cancel_at: float | None = None
     position: int | None = None
+    _began_at: tuple[float, float] = field(default_factory=lambda: (time.time(), _steady_s()))
 
     async def until_result(self) -> Followed:
         """Follow the request to its end.
@@ -196,7 +201,7 @@ class Follower:
     def _wait_s(self) -> float:
         if self.failures:
             return backoff_s(self.failures, random.random())  # noqa: S311  # jitter
-        age_s = time.time() - (self.ledger.record.submitting_at or time.time())
+        age_s = self._now() - (self.ledger.record.submitting_at or self._now())
         return poll_wait_s(
             age_s,
             self.rules.poll_interval_s,
@@ -217,11 +222,16 @@ class Follower:
     async def _heed_cancel(self) -> None:
         if self.ledger.cancel_asked.is_set() and self.cancel_at is None:
             await self._cancel()
-        if self.cancel_at is not None and time.time() - self.cancel_at > CANCEL_PATIENCE_S:
+        if self.cancel_at is not None and self._now() - self.cancel_at > CANCEL_PATIENCE_S:
             raise cancelled(may_be_billed=True)
 
+    def _now(self) -> float:
+        """Give the time by a clock that nobody sets while we follow: a job must not end by it."""
+        wall, steady = self._began_at
+        return wall + _steady_s() - steady
+
     def _lateness(self) -> FalqError | None:
-        return out_of_time(self.ledger.record, time.time(), self.polls, self.rules.max_polls)
+        return out_of_time(self.ledger.record, self._now(), self.polls, self.rules.max_polls)
 
     def _check_time(self) -> None:
         late = self._lateness()
@@ -229,7 +239,7 @@ class Follower:
             raise late
 
     async def _cancel(self) -> None:
-        self.cancel_at = time.time()
+        self.cancel_at = self._now()
         try:
             outcome = await self.client.cancel(self.ref)
         except FalqError as error:

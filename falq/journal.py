@@ -100,9 +100,15 @@ class Journal(Records):
         """Claim a request of fal's history at once; see :meth:`claiming`."""
         return self._scripts.do(self.claiming(job_id, request_id))
 
-    def claiming(self, job_id: str, request_id: str) -> ScriptCall[bool]:
-        """Give the call that claims a request; False if another job owns it. Safe to repeat."""
-        return ScriptCall("claim", [self._account, job_id, request_id, OWNER_S], bool)
+    def claiming(self, job_id: str, request_id: str, token: int | None = None) -> ScriptCall[bool]:
+        """Give the call that claims a request; False if another job owns it. Safe to repeat.
+
+        With the token of a holder that lost the job meanwhile it may raise ``FencedError``:
+        such a one would keep the request from the job that it belongs to.
+        """
+        holder: Argument = "" if token is None else token
+        args: list[Argument] = [self._account, job_id, request_id, OWNER_S, holder]
+        return ScriptCall("claim", args, partial(_claimed, job_id))
 
     def cancel(self, job_id: str) -> Phase | None:
         """Cancel a job that waits, at once; ask the holder of one that was started.
@@ -181,6 +187,12 @@ def _check(job_id: str, to: Phase, said: bytes) -> None:
         raise IllegalTransitionError(f"{job_id}: {text.partition(':')[2]} to {to.value}")
     if text != "OK":
         raise FencedError(f"{job_id}: {text}")
+
+
+def _claimed(job_id: str, said: int) -> bool:
+    if said < 0:
+        raise FencedError(f"{job_id}: another holds it")
+    return bool(said)
 
 
 def _phases(phases: Iterable[Phase]) -> str:

@@ -56,8 +56,8 @@ class Ledger(Protocol):
         """Give those of the requests that belong to other jobs."""
         ...
 
-    async def awaited_alike(self) -> int:
-        """Count the other jobs with equal arguments whose reply may still come.
+    async def awaited_alike(self) -> list[float]:
+        """Give when the other jobs with equal arguments sent whose reply may still come.
 
         Each of them owns one request of fal's history that it has not claimed yet.
         """
@@ -120,9 +120,9 @@ class MemoryLedger:
         """Give none: nobody else is here."""
         return set()
 
-    async def awaited_alike(self) -> int:
-        """Count none: nobody else is here."""
-        return 0
+    async def awaited_alike(self) -> list[float]:
+        """Give none: nobody else is here."""
+        return []
 
 
 def stamp(phase: str) -> dict[str, float]:

@@ -43,7 +43,7 @@ from falq.record import JobRecord
 MAX_SUBMITS = 3
 #: Attempts at a connection before a job whose request never left is failed.
 MAX_UNSENT = 5
-#: Look-ups in fal's history, as parts of the grace period since the loss of the reply.
+#: Look-ups in fal's history, as parts of the grace period.
 LOOK_UP_PARTS = (0.0, 0.02, 0.05, 0.1, 0.17, 0.27, 0.4, 0.57, 0.77, 1.0)
 #: Looks at a result endpoint that refuses (405, 404) before the history has to serve.
 MAX_REFUSED_LOOKS = 4
@@ -115,12 +115,12 @@ def intent(view: JobRecord, now: float) -> Change:
 
 def after_not_sent(view: JobRecord, error: FalqError, wait_s: float) -> Change:
     """Decide after a connection that was never made: nothing was sent, nothing is owed."""
-    attempts = view.attempts + 1
-    if attempts >= MAX_UNSENT:
-        return Change(to="failed", fields={"attempts": attempts}, error=error)
+    fields = {"attempts": view.attempts + 1, "unsent": view.unsent + 1}
+    if view.unsent + 1 >= MAX_UNSENT:
+        return Change(to="failed", fields=fields, error=error)
     return Change(
         to="queued",
-        fields={"attempts": attempts, "submits": view.submits - 1},
+        fields=fields | {"submits": view.submits - 1},
         hold_s=wait_s,
         hold_reason="fal cannot be reached",
     )
@@ -128,12 +128,12 @@ def after_not_sent(view: JobRecord, error: FalqError, wait_s: float) -> Change:
 
 def after_busy(view: JobRecord, error: FalqError, wait_s: float, now: float) -> Change:
     """Decide after a 429: fal did not take the request; cool down and go to the front again."""
-    started_at = view.first_submit_at if view.first_submit_at is not None else now
+    started_at = _began_at(view, view.first_submit_at, now)
     if now + wait_s - started_at > view.job_timeout_s:
         return Change(to="failed", fields={}, error=_out_of_time_unsent(error))
     return Change(
         to="queued",
-        fields={"attempts": view.attempts + 1, "submits": view.submits - 1},
+        fields={"attempts": view.attempts + 1, "unsent": 0, "submits": view.submits - 1},
         hold_s=wait_s,
         hold_scope="account" if _is_account_limit(error) else "queue",
         hold_reason="fal answered 429",
@@ -188,37 +188,43 @@ def after_failure(error: FalqError) -> Change:
     return Change(to=to, fields={}, error=error)
 
 
-def look_up_wait_s(view: JobRecord, now: float, grace_s: float, tries: int) -> float | None:
+def look_up_wait_s(elapsed_s: float, grace_s: float, tries: int) -> float | None:
     """Give the wait before the next look-up, or None when the grace period is over."""
     if tries >= len(LOOK_UP_PARTS):
         return None
-    lost_at = view.lost_at if view.lost_at is not None else now
-    return max(0.0, lost_at + LOOK_UP_PARTS[tries] * grace_s - now)
+    return max(0.0, LOOK_UP_PARTS[tries] * grace_s - elapsed_s)
+
+
+def after_found(request_id: str) -> Change:
+    """Go on with the request that the history showed; it is claimed for the job."""
+    fields = {"request_id": request_id, "recovered": True, "loss": None, "lost_at": None}
+    return Change(to="submitted", fields=fields)
 
 
 def after_not_found(
-    view: JobRecord, *, looked: bool, resubmit: bool = False, wait_s: float = 0.0
+    view: JobRecord, *, absent: bool, why: str = "", resubmit: bool = False, wait_s: float = 0.0
 ) -> Change:
-    """Decide when the grace period is over and the history does not show the request.
+    """Decide when the grace period is over and the request was not found.
 
     Args:
         view: The record, phase ``submitting``.
-        looked: The history answered; without its answer nothing is proved.
+        absent: The history proves that fal did not keep it.
+        why: Why it proves nothing.
         resubmit: The setting ``on_unknown_submit: resubmit``.
         wait_s: Backoff before one more submit.
     """
     if view.loss == ASKED:
-        return Change(to="unknown", fields={}, error=_unknown(view))
-    if looked and view.loss == "method_not_allowed":
+        return Change(to="unknown", fields={}, error=_unknown(view, why))
+    if absent and view.loss == "method_not_allowed":
         if view.fallback or view.mode == "sync":
             return Change(to="failed", fields={}, error=_refused_method(view))
         return Change(to="queued", fields={"fallback": True})
-    if looked and (resubmit or view.loss == "server_error"):
+    if absent and (resubmit or view.loss == "server_error"):
         if view.submits < MAX_SUBMITS:
             fields = {"request_id": None}
             return Change(to="queued", fields=fields, hold_s=wait_s, hold_reason="fal answered 5xx")
         return Change(to="failed", fields={}, error=_gave_up(view))
-    return Change(to="unknown", fields={}, error=_unknown(view))
+    return Change(to="unknown", fields={}, error=_unknown(view, why))
 
 
 def _refused_method(view: JobRecord) -> FalqError:
@@ -234,9 +240,10 @@ def _gave_up(view: JobRecord) -> FalqError:
     )
 
 
-def _unknown(view: JobRecord) -> FalqError:
+def _unknown(view: JobRecord, why: str) -> FalqError:
+    told = f"{_said(view)}; {why}" if why else _said(view)
     return UnknownOutcomeError(
-        f"sent, but what became of it is unknown: {_said(view)}",
+        f"sent, but what became of it is unknown: {told}",
         "it is not sent again; falq result JOB looks once more, "
         "falq resolve JOB --resend|--fail|--request-id ID decides",
     )
@@ -248,8 +255,7 @@ def _said(view: JobRecord) -> str:
 
 def out_of_time(view: JobRecord, now: float, polls: int, max_polls: int | None) -> FalqError | None:
     """Give the timeout error of a job that fal still runs, or None while it has time."""
-    begun = now if view.submitting_at is None else view.submitting_at
-    started_at = begun if view.resumed_at is None else max(begun, view.resumed_at)
+    started_at = _began_at(view, view.submitting_at, now)
     late = now - started_at > view.job_timeout_s
     worn = max_polls is not None and polls >= max_polls
     if not late and not worn:
@@ -260,6 +266,12 @@ def out_of_time(view: JobRecord, now: float, polls: int, max_polls: int | None) 
         "falq result JOB fetches it when it is done, without a new call",
         may_be_billed=True,
     )
+
+
+def _began_at(view: JobRecord, began_at: float | None, now: float) -> float:
+    """Give when a job's time began: at its first step, or when somebody asked once more."""
+    began_at = now if began_at is None else began_at
+    return began_at if view.resumed_at is None else max(began_at, view.resumed_at)
 
 
 def cancelled(*, may_be_billed: bool) -> FalqError:

@@ -26,7 +26,8 @@ class JobRecord:
     ``token`` fences late workers off; ``deaths`` counts holders lost since the last progress.
     ``resumed_at`` is when somebody asked for it once more; its time starts again then.
     ``loss`` names how the reply to the last POST was lost, ``submits`` counts POSTs that may
-    have reached fal, ``attempts`` those that surely did not.
+    have reached fal, ``attempts`` those that surely did not,
+    ``unsent`` the last of them that did not even reach it.
     """
 
     job_id: str
@@ -44,6 +45,7 @@ class JobRecord:
     deaths: int = 0
     submits: int = 0
     attempts: int = 0
+    unsent: int = 0
     request_id: str | None = None
     status_url: str | None = None
     response_url: str | None = None

@@ -35,10 +35,10 @@ class HistoryReader:
             FalqError: The history does not answer.
         """
         record = self.ledger.record
-        items = await self.client.requests_by_endpoint(
+        history = await self.client.requests_by_endpoint(
             record.model_id, start_at=None, request_id=record.request_id
         )
-        return next((item for item in items if item.request_id == record.request_id), None)
+        return next((item for item in history.items if item.request_id == record.request_id), None)
 
     async def patient_item(self) -> HistoryItem | None:
         """Give the entry, waiting some seconds for one that comes late or an answer at all."""

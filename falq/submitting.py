@@ -6,22 +6,20 @@ looked for in fal's request history (``falq.planner`` says when and what follows
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from falq import planner
-from falq.errors import FalqError
 from falq.fal.client import FalClient
-from falq.fal.history import CLOCK_SLACK_S, candidates
 from falq.fal.outcomes import Accepted, Busy, Lost, NotSent, Ran, Refused
 from falq.fal.replies import Output
 from falq.fal.urls import RequestRef
 from falq.ledger import Ledger
 from falq.planner import Change
 from falq.polling import backoff_s
+from falq.searching import Search
 
 PostOutcome = Accepted | Ran | NotSent | Busy | Refused | Lost
 
@@ -101,76 +99,16 @@ class Submitter:
         """
         if self.ledger.record.lost_at is None:
             await self.ledger.apply(planner.after_lost("died", time.time()))
-        looked, tries = False, 0
-        while True:
-            wait_s = planner.look_up_wait_s(
-                self.ledger.record, time.time(), self.rules.grace_s, tries
-            )
-            if wait_s is None:
-                break
-            await asyncio.sleep(wait_s)
-            tries += 1
-            try:
-                found = await self._find()
-                looked = True
-            except FalqError as error:
-                await self.ledger.note({"warning": f"history: {error.message}; trying again"})
-                continue
-            if found is not None:
-                return self._found(found)
+        sight = await Search(self.client, self.ledger).throughout(self.rules.grace_s)
+        if sight.request_id is not None:
+            return planner.after_found(sight.request_id)
         return planner.after_not_found(
             self.ledger.record,
-            looked=looked,
+            absent=sight.absent,
+            why=sight.why,
             resubmit=self.rules.resubmit,
             wait_s=self._backoff_s(),
         )
-
-    async def _find(self) -> str | None:
-        """Find and claim the request; those of other jobs are left to them.
-
-        A header may have told its id before the reply was lost; some gateways put an id of
-        their own there, so what that id does not find is searched for by its arguments.
-        """
-        record = self.ledger.record
-        if record.request_id is not None and await self._is_known(record.request_id):
-            return record.request_id
-        intent_at = record.submitting_at or record.created_at
-        items = await self.client.requests_by_endpoint(
-            record.model_id, start_at=intent_at - CLOCK_SLACK_S
-        )
-        if any(item.request_id == record.request_id for item in items):
-            return record.request_id
-        found = candidates(
-            items, model_id=record.model_id, arguments=record.arguments, intent_at=intent_at
-        )
-        return await self._claim_one([item.request_id for item in found])
-
-    async def _claim_one(self, request_ids: list[str]) -> str | None:
-        """Claim the nearest one that is free, leaving one for each job still being answered."""
-        others = await self.ledger.owned_by_others(request_ids)
-        free = [each for each in request_ids if each not in others]
-        if not free or len(free) <= await self.ledger.awaited_alike():
-            return None
-        for request_id in free:
-            if await self.ledger.claim(request_id):
-                return request_id
-        return None
-
-    async def _is_known(self, request_id: str) -> bool:
-        """Tell whether fal's queue knows an id; a run of the sync API never shows there."""
-        record = self.ledger.record
-        if record.mode == "sync" or record.fallback:
-            return False
-        ref = RequestRef(model_id=record.model_id, request_id=request_id)
-        try:
-            await self.client.status(ref)
-        except FalqError:
-            return False
-        return await self.ledger.claim(request_id)
-
-    def _found(self, request_id: str) -> Change:
-        fields: dict[str, Any] = {"request_id": request_id, "recovered": True}
-        return Change(to="submitted", fields=fields | {"loss": None, "lost_at": None})
 
 
 def ran(output: Output) -> Change:

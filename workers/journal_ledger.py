@@ -94,6 +94,11 @@ class JournalLedger:
 
     async def apply(self, change: Change, outcome: Mapping[str, Any] | None = None) -> bool:
         """Write a change; see ``falq.ledger.Ledger.apply``."""
+        sends = change.to == Phase.SUBMITTING and "submits" in change.fields
+        if sends:
+            # Before the intent: a job that waits here and loses its worker was surely not sent.
+            interval_s = float(self.record.options.get("start_interval_s") or 0.0)
+            await self._spacing.keep(self.record.queue, interval_s)
         asked_at = time.monotonic()
         moved_on = change.to != self.record.phase
         moved = stamp(change.to) if moved_on else {}
@@ -103,10 +108,8 @@ class JournalLedger:
             await self._write(change, fields, outcome)
         except UnacknowledgedError:
             await self._give_back(REPLICA_HOLD_S, "no replica of Redis acknowledges")
-        if change.to == Phase.SUBMITTING and "submits" in fields:
+        if sends:
             await self._check_awake(asked_at)
-            interval_s = float(self.record.options.get("start_interval_s") or 0.0)
-            await self._spacing.keep(self.record.queue, interval_s)
         if change.error is not None:
             fields["error"] = change.error.to_dict()
         known = {name: v for name, v in fields.items() if hasattr(self.record, name)}
@@ -180,7 +183,7 @@ class JournalLedger:
 
     async def claim(self, request_id: str) -> bool:
         """Claim a request of fal's history for this job."""
-        call = self._journal.claiming(self.record.job_id, request_id)
+        call = self._journal.claiming(self.record.job_id, request_id, self.record.token)
         claimed: bool = await self._surely(partial(self._calls.do, call))
         return claimed
 
@@ -191,6 +194,6 @@ class JournalLedger:
         owned = await self._surely_in_thread(self._journal.owners, list(request_ids))
         return {each for each, owner in owned.items() if owner != self.record.job_id}
 
-    async def awaited_alike(self) -> int:
-        """Count other jobs with equal arguments whose reply may still come."""
+    async def awaited_alike(self) -> list[float]:
+        """Give when other jobs with equal arguments sent whose reply may still come."""
         return await self._surely_in_thread(awaited_alike, self._redis, self.record)

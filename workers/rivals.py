@@ -11,8 +11,8 @@ from falq.phases import Phase
 from falq.record import JobRecord
 
 
-def awaited_alike(redis: Redis, record: JobRecord) -> int:
-    """Count other jobs of the account that sent equal arguments and wait for the reply.
+def awaited_alike(redis: Redis, record: JobRecord) -> list[float]:
+    """Give when other jobs of the account sent equal arguments whose reply they wait for.
 
     One whose reply is lost is not among them: it searches as we do, and claims decide.
     """
@@ -20,7 +20,11 @@ def awaited_alike(redis: Redis, record: JobRecord) -> int:
     others = [job_id.decode() for job_id in held if job_id.decode() != record.job_id]
     with redis.pipeline(transaction=False) as pipe:
         for job_id in others:
-            pipe.hmget(keys.job(job_id), "phase", "arguments_hash", "lost_at")
+            pipe.hmget(keys.job(job_id), "phase", "arguments_hash", "lost_at", "submitting_at")
         found = pipe.execute()
     wanted = [Phase.SUBMITTING.encode(), record.arguments_hash.encode()]
-    return sum(1 for phase, hashed, lost_at in found if [phase, hashed] == wanted and not lost_at)
+    return [
+        float(sent_at or 0.0)
+        for phase, hashed, lost_at, sent_at in found
+        if [phase, hashed] == wanted and not lost_at
+    ]

@@ -19,7 +19,7 @@ import httpx
 from falq.errors import ArgumentsError, FalqError, NetworkError
 from falq.fal.arguments import encode_arguments
 from falq.fal.catalogue import ModelDocument, ModelPage, Price
-from falq.fal.history import HistoryItem
+from falq.fal.history import History
 from falq.fal.hosts import Hosts
 from falq.fal.outcomes import (
     Accepted,
@@ -321,7 +321,7 @@ class FalClient:
         request_id: str | None = None,
         payloads: bool = True,
         deadline_s: float = 15.0,
-    ) -> list[HistoryItem]:
+    ) -> History:
         """Give what fal recorded of a model's requests, all pages of it up to 2,000.
 
         A request may show late, and one that still runs perhaps not at all.

@@ -9,7 +9,7 @@ would hand somebody else's result out.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -63,6 +63,22 @@ class HistoryItem:
         }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """What fal showed of its record.
+
+    Attributes:
+        items: The requests.
+        whole: Fal answered with a list and all of it was read; else nothing is proved by
+            what is not in it.
+        ahead_s: Fal's clock minus ours, as its answer told; None if it did not tell.
+    """
+
+    items: tuple[HistoryItem, ...] = ()
+    whole: bool = True
+    ahead_s: float | None = 0.0
+
+
 class HistoryVerdict(StrEnum):
     """What fal's record says became of a request."""
 
@@ -97,49 +113,76 @@ def _read_item(row: Mapping[str, Any]) -> HistoryItem | None:
 
 
 def candidates(
-    found: Iterable[HistoryItem],
-    *,
-    model_id: str,
-    arguments: Any,
-    intent_at: float,
-    claimed: Collection[str] = (),
+    found: Iterable[HistoryItem], *, model_id: str, arguments: Any, since: float, near: float
 ) -> list[HistoryItem]:
-    """Give the requests that may be ours, the nearest to our intent first.
+    """Give the requests that have our arguments, the nearest to our intent first.
 
     Several remain when equal jobs are in flight; the caller claims the first that no other
     job claims at the same moment.
+
+    Args:
+        found: Requests that no other job owns.
+        model_id: Of the job.
+        arguments: Of the job.
+        since: Nothing that fal saw before is ours.
+        near: When the job's request was about to be sent.
     """
     ours = canonical(arguments)
     alike = [
         item
         for item in found
         if item.model_id == model_id
-        and item.request_id not in claimed
         and item.seen_at is not None
-        and item.seen_at >= intent_at - CLOCK_SLACK_S
+        and item.seen_at >= since
         and item.has_arguments
         and canonical(item.arguments) == ours
     ]
-    return sorted(alike, key=lambda item: (_distance_s(item, intent_at), item.request_id))
+    return sorted(alike, key=lambda item: (_distance_s(item, near), item.request_id))
 
 
-def find_ours(
-    found: Iterable[HistoryItem],
-    *,
-    model_id: str,
-    arguments: Any,
-    intent_at: float,
-    claimed: Collection[str] = (),
-) -> HistoryItem | None:
-    """Give the request that is ours; None if the record does not show it (yet)."""
-    ours = candidates(
-        found, model_id=model_id, arguments=arguments, intent_at=intent_at, claimed=claimed
-    )
-    return ours[0] if ours else None
+def left_by(waiting_at: Iterable[float], alike: Sequence[HistoryItem]) -> list[HistoryItem]:
+    """Leave to each equal job that still waits for its reply the request nearest to it.
+
+    Args:
+        waiting_at: When those jobs were about to send.
+        alike: Requests that may be theirs or ours, in the order that is best for us.
+    """
+    left = list(alike)
+    for at in waiting_at:
+        if left:
+            left.remove(min(left, key=lambda item: _distance_s(item, at)))
+    return left
 
 
-def _distance_s(item: HistoryItem, intent_at: float) -> float:
-    return abs((item.seen_at or 0.0) - intent_at)
+def may_be_ours(item: HistoryItem, *, arguments: Mapping[str, Any], since: float) -> bool:
+    """Tell whether a request may be ours though its arguments are not equal to ours.
+
+    Fal may keep none, or write defaults into them. Only a text, a number or a truth value
+    that differs shows that a request is another one; addresses may be rewritten.
+    """
+    if item.seen_at is not None and item.seen_at < since:
+        return False
+    if not item.has_arguments or not isinstance(item.arguments, dict):
+        return True
+    theirs = item.arguments
+    return not any(_differ(arguments[name], theirs[name]) for name in arguments.keys() & theirs)
+
+
+def _differ(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, str) and isinstance(theirs, str):
+        return not (_is_address(ours) or _is_address(theirs)) and ours.strip() != theirs.strip()
+    if isinstance(ours, bool) or isinstance(theirs, bool):
+        return isinstance(ours, bool) and isinstance(theirs, bool) and ours is not theirs
+    numbers = isinstance(ours, int | float) and isinstance(theirs, int | float)
+    return numbers and ours != theirs
+
+
+def _is_address(text: str) -> bool:
+    return "://" in text or text.startswith("data:")
+
+
+def _distance_s(item: HistoryItem, at: float) -> float:
+    return abs((item.seen_at or 0.0) - at)
 
 
 def history_verdict(item: HistoryItem) -> HistoryVerdict:

@@ -6,6 +6,7 @@ All are reads, free and safe to repeat.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +24,7 @@ from falq.fal.catalogue import (
     read_page,
     read_prices,
 )
-from falq.fal.history import HistoryItem, read_history
+from falq.fal.history import History, HistoryItem, read_history
 from falq.fal.hosts import Hosts
 from falq.fal.problems import read_problem
 from falq.fal.reading import Reply
@@ -109,22 +110,24 @@ class PlatformApi:
         request_id: str | None,
         payloads: bool,
         deadline_s: float,
-    ) -> list[HistoryItem]:
+    ) -> History:
         """Give a model's requests since a moment, from all pages up to a bound."""
         query = _history_query(model_id, start_at, request_id, payloads=payloads)
         found: list[HistoryItem] = []
-        cursor: str | None = None
+        whole, ahead_s, cursor = True, None, None
         due_at = asyncio.get_running_loop().time() + deadline_s
         for _ in range(MAX_HISTORY_PAGES):
             page = query if cursor is None else [*query, ("cursor", cursor)]
             left_s = due_at - asyncio.get_running_loop().time()
             reply = await self._get("/models/requests/by-endpoint", page, left_s)
             body = {} if reply is None else _json(reply)
+            ahead_s = _ahead_s(reply)
+            whole = whole and isinstance(body.get("items"), list)
             found += read_history(body)
             cursor = next_cursor(body)
             if cursor is None:
                 break
-        return found
+        return History(items=tuple(found), whole=whole and cursor is None, ahead_s=ahead_s)
 
     async def _get(self, path: str, query: _Query, deadline_s: float = DEADLINE_S) -> Reply | None:
         """Read from the Platform API; None for a 404."""
@@ -147,6 +150,12 @@ def _json(reply: Reply) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise NetworkError(f"fal's Platform API answered {reply.status} with no JSON object")
     return body
+
+
+def _ahead_s(reply: Reply | None) -> float | None:
+    """Give how far fal's clock is ahead of ours, good to a second and the way of the reply."""
+    told_at = None if reply is None else reply.date
+    return None if told_at is None else told_at - time.time()
 
 
 def _history_query(

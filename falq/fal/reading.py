@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 
@@ -22,6 +23,14 @@ class Reply:
     def request_id(self) -> str | None:
         """Fal's id of the request as its header tells it."""
         return self.headers.get("x-fal-request-id")
+
+    @property
+    def date(self) -> float | None:
+        """When it was sent, by the sender's clock, in Unix seconds."""
+        try:
+            return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
+        except ValueError:
+            return None
 
     def json(self) -> Any:
         """Give the body as JSON.

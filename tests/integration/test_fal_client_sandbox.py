@@ -15,7 +15,7 @@ from falq.errors import (
     UsageError,
 )
 from falq.fal.client import FalClient
-from falq.fal.history import HistoryVerdict, candidates, find_ours, history_verdict
+from falq.fal.history import HistoryVerdict, candidates, history_verdict
 from falq.fal.hosts import Hosts
 from falq.fal.outcomes import Accepted, Busy, Lost, LostKind, Ran, Refused
 from falq.fal.replies import CancelOutcome, KeyState
@@ -56,9 +56,17 @@ def unique():
     return {**ARGUMENTS, "prompt": str(uuid.uuid4())}
 
 
+async def alike(fal, model_id, arguments, intent_at):
+    history = await fal.requests_by_endpoint(model_id, start_at=intent_at - 60)
+    assert history.whole
+    assert abs(history.ahead_s) < 5
+    return candidates(
+        history.items, model_id=model_id, arguments=arguments, since=intent_at, near=intent_at
+    )
+
+
 async def look_up(fal, model_id, arguments, intent_at):
-    found = await fal.requests_by_endpoint(model_id, start_at=intent_at - 60)
-    return find_ours(found, model_id=model_id, arguments=arguments, intent_at=intent_at)
+    return next(iter(await alike(fal, model_id, arguments, intent_at)), None)
 
 
 async def test_a_request_goes_through_its_whole_life(fal):
@@ -144,8 +152,7 @@ async def test_two_equal_jobs_whose_replies_were_lost_find_two_requests(fal):
     model_id, arguments, intent_at = "sandbox/fault/drop-registered", unique(), time.time()
     for _ in range(2):
         await fal.submit(model_id, arguments)
-    found = await fal.requests_by_endpoint(model_id, start_at=intent_at - 60)
-    ours = candidates(found, model_id=model_id, arguments=arguments, intent_at=intent_at)
+    ours = await alike(fal, model_id, arguments, intent_at)
     assert len({item.request_id for item in ours}) == 2
 
 

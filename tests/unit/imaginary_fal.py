@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from falq.errors import NetworkError
-from falq.fal.history import HistoryItem
+from falq.fal.history import History, HistoryItem
 from falq.fal.outcomes import Accepted, Lost, LostKind, Ran
 from falq.fal.replies import CancelOutcome, FalStatus, Output
 from falq.fal.urls import RequestRef
@@ -140,7 +140,8 @@ class ImaginaryFal:
         return self._play(self.cancels, "cancel")
 
     async def requests_by_endpoint(self, model_id: str, **_: Any) -> Any:
-        return self._play(self.history, "history")
+        found = self._play(self.history, "history")
+        return found if isinstance(found, History) else History(items=tuple(found))
 
 
 class Shelf:
@@ -162,10 +163,12 @@ class Rivalry(MemoryLedger):
     Args:
         record: The job.
         owned: Requests that other jobs own.
-        awaiting: Equal jobs whose reply may still come.
+        awaiting: When equal jobs sent whose reply may still come.
     """
 
-    def __init__(self, record: JobRecord, owned: tuple[str, ...] = (), awaiting: int = 0) -> None:
+    def __init__(
+        self, record: JobRecord, owned: tuple[str, ...] = (), awaiting: tuple[float, ...] = ()
+    ) -> None:
         self.seen: list[dict[str, Any]] = []
         super().__init__(record, lambda event: self.seen.append(dict(event)))
         self.owned, self.awaiting = set(owned), awaiting
@@ -176,5 +179,5 @@ class Rivalry(MemoryLedger):
     async def owned_by_others(self, request_ids: Any) -> set[str]:
         return self.owned & set(request_ids)
 
-    async def awaited_alike(self) -> int:
-        return self.awaiting
+    async def awaited_alike(self) -> list[float]:
+        return list(self.awaiting)

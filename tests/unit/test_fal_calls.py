@@ -361,7 +361,8 @@ async def test_the_record_is_read_over_all_its_pages():
 
     client, fake = fal({HISTORY: [page("r1", "Mg=="), page("r2", None)]})
     found = await client.requests_by_endpoint("a/b", start_at=1_767_225_600.25)
-    assert [item.request_id for item in found] == ["r1", "r2"]
+    assert [item.request_id for item in found.items] == ["r1", "r2"]
+    assert found.whole
     assert fake.query == {
         "endpoint_id": ["a/b"],
         "limit": ["100"],
@@ -379,8 +380,15 @@ async def test_a_record_without_end_is_bounded():
 
     fake = Endless({})
     client = FalClient(Hosts.real(), KEY, transport=fake)
-    assert await client.requests_by_endpoint("a/b", start_at=None, request_id="r") == []
+    found = await client.requests_by_endpoint("a/b", start_at=None, request_id="r")
+    assert (found.items, found.whole) == ((), False)
     assert len(fake.seen) <= 20
+
+
+@pytest.mark.parametrize("answer", [(404, {"error": {}}), (200, {}), (200, {"items": None})])
+async def test_a_record_that_is_no_list_is_not_whole(answer):
+    client, _ = fal({HISTORY: [answer]})
+    assert not (await client.requests_by_endpoint("a/b", start_at=None)).whole
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from falq.fal.history import (
     HistoryItem,
     HistoryVerdict,
     candidates,
-    find_ours,
     history_problem,
     history_verdict,
+    left_by,
+    may_be_ours,
     read_history,
 )
 
@@ -28,11 +29,11 @@ def item(request_id="r1", **fields):
     return HistoryItem(request_id=request_id, **(known | fields))
 
 
-def find(*items, claimed=()):
-    found = find_ours(
-        items, model_id="a/b/c", arguments=ARGUMENTS, intent_at=INTENT_AT, claimed=claimed
+def find(*items):
+    found = candidates(
+        items, model_id="a/b/c", arguments=ARGUMENTS, since=INTENT_AT - 60, near=INTENT_AT
     )
-    return None if found is None else found.request_id
+    return found[0].request_id if found else None
 
 
 def test_ours_is_found_by_its_arguments_in_any_order_of_keys():
@@ -63,14 +64,15 @@ def test_a_clock_that_is_a_minute_apart_is_forgiven():
 def test_two_equal_jobs_find_two_requests():
     first, second = item("r1", sent_at=INTENT_AT + 1), item("r2", sent_at=INTENT_AT + 2)
     assert find(second, first) == "r1"
-    assert find(second, first, claimed={"r1"}) == "r2"
-    assert find(second, first, claimed={"r1", "r2"}) is None
+    assert find(second) == "r2"
 
 
 @given(st.permutations(range(5)))
 def test_candidates_come_nearest_first_in_whatever_order_fal_lists_them(order):
     items = [item(f"r{n}", sent_at=INTENT_AT + n) for n in order]
-    found = candidates(items, model_id="a/b/c", arguments=ARGUMENTS, intent_at=INTENT_AT)
+    found = candidates(
+        items, model_id="a/b/c", arguments=ARGUMENTS, since=INTENT_AT, near=INTENT_AT
+    )
     assert [each.request_id for each in found] == ["r0", "r1", "r2", "r3", "r4"]
 
 
@@ -127,3 +129,35 @@ JSON = st.recursive(
 @given(st.dictionaries(st.text(), JSON))
 def test_canonical_text_does_not_depend_on_the_order_of_keys(arguments):
     assert canonical(dict(reversed(arguments.items()))) == canonical(arguments)
+
+
+def test_each_equal_job_that_waits_is_left_the_request_nearest_to_it():
+    items = [item(f"r{n}", sent_at=INTENT_AT + n) for n in range(4)]
+    left = left_by([INTENT_AT + 2.2, INTENT_AT + 0.1], items)
+    assert [each.request_id for each in left] == ["r1", "r3"]
+    assert left_by([INTENT_AT] * 9, items) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "maybe"),
+    [
+        ({**ARGUMENTS, "seed": 7}, True),
+        ({"prompt": " a cat\n", "n": 1.0}, True),
+        ({"prompt": ["a cat"], "n": "1"}, True),
+        ({}, True),
+        ({"prompt": "a dog", "n": 1}, False),
+        ({"prompt": "a cat", "n": 2}, False),
+    ],
+)
+def test_only_a_value_that_differs_shows_another_request(arguments, maybe):
+    found = item(arguments=arguments)
+    assert may_be_ours(found, arguments=ARGUMENTS, since=INTENT_AT) is maybe
+
+
+def test_addresses_may_be_rewritten_and_what_is_too_old_is_not_ours():
+    ours = {"image_url": "data:image/png;base64,AA", "flag": True}
+    theirs = item(arguments={"image_url": "https://cdn/x.png", "flag": True})
+    assert may_be_ours(theirs, arguments=ours, since=INTENT_AT)
+    assert not may_be_ours(theirs, arguments=ours, since=INTENT_AT + 2)
+    other = item(arguments={"image_url": "https://cdn/x.png", "flag": False})
+    assert not may_be_ours(other, arguments=ours, since=INTENT_AT)

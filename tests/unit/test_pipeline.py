@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from imaginary_fal import (
+    BEGIN_AT,
     DONE,
     OUTPUT,
     QUEUED,
@@ -28,6 +29,7 @@ from falq.errors import (
     ModelError,
     NetworkError,
 )
+from falq.fal.history import History
 from falq.fal.outcomes import Accepted, Busy, LostKind, NotSent, Ran, Refused
 from falq.fal.replies import CancelOutcome, FalStatus, LogLine
 from falq.fal.signals import EndpointRefusedError, RequestNotFoundError, StillRunningError
@@ -121,12 +123,58 @@ def test_a_request_of_another_job_is_never_taken():
 
 
 def test_one_request_is_left_for_each_equal_job_that_still_waits_for_its_reply():
-    ledger = Rivalry(job(), awaiting=1)
+    ledger = Rivalry(job(), awaiting=(BEGIN_AT,))
     fal = ImaginaryFal(submits=[lost(LostKind.DROPPED)], history=[[item("r1")]])
     assert ended(carry_out(fal, ledger=ledger))[0] == "unknown"
-    ledger = Rivalry(job(), awaiting=1)
-    fal = ImaginaryFal(submits=[lost(LostKind.DROPPED)], history=[[item("r1"), item("r2")]])
+    ledger = Rivalry(job(), awaiting=(BEGIN_AT + 5,))
+    theirs = item("theirs", sent_at=BEGIN_AT + 5)
+    fal = ImaginaryFal(submits=[lost(LostKind.DROPPED)], history=[[theirs, item("r1")]])
     assert ended(carry_out(fal, ledger=ledger))[0] == "done"
+    assert ledger.record.request_id == "r1"
+
+
+ABSENT = [
+    pytest.param(History(whole=False), id="a history that is not there as a whole"),
+    pytest.param(History(ahead_s=None), id="one that does not tell its time"),
+    pytest.param(History(items=(item(has_arguments=False, arguments=None),)), id="no arguments"),
+    pytest.param(
+        History(items=(item(arguments={"prompt": "x", "seed": 7}),)), id="a default written in"
+    ),
+    pytest.param(NetworkError("500"), id="one that does not answer at last"),
+]
+
+
+@pytest.mark.parametrize("history", ABSENT)
+@pytest.mark.parametrize("kind", [LostKind.SERVER_ERROR, LostKind.METHOD_NOT_ALLOWED])
+@pytest.mark.parametrize("mode", ["sync", "queue"])
+def test_a_history_that_proves_nothing_lets_nothing_be_sent_again(mode, kind, history):
+    fal = ImaginaryFal(submits=[lost(kind)], runs=[lost(kind)], history=[[], history])
+    ledger = carry_out(fal, job(mode=mode))
+    assert ended(ledger) == ("unknown", "UnknownOutcomeError")
+    assert len(fal.sent) == 1
+
+
+def test_a_request_of_other_arguments_is_no_doubt_about_ours():
+    fal = ImaginaryFal(
+        submits=[lost(LostKind.SERVER_ERROR), Accepted(ref())],
+        history=[[item(arguments={"prompt": "another"}), item(sent_at=BEGIN_AT - 500)]],
+    )
+    assert ended(carry_out(fal))[0] == "done"
+    assert len(fal.sent) == 2
+
+
+def test_what_is_kept_for_an_equal_job_lets_nothing_be_sent_again():
+    fal = ImaginaryFal(submits=[lost(LostKind.SERVER_ERROR)], history=[[item("theirs")]])
+    ledger = carry_out(fal, ledger=Rivalry(job(), awaiting=(BEGIN_AT,)))
+    assert (ended(ledger)[0], len(fal.sent)) == ("unknown", 1)
+
+
+def test_a_clock_of_ours_that_is_ahead_does_not_hide_our_request():
+    early = item("r9", sent_at=BEGIN_AT - 120, ended_at=BEGIN_AT - 119)
+    found = History(items=(early,), ahead_s=-120.0)
+    fal = ImaginaryFal(submits=[lost(LostKind.SERVER_ERROR)], history=[found])
+    ledger = carry_out(fal)
+    assert (ended(ledger)[0], ledger.record.request_id, len(fal.sent)) == ("done", "r9", 1)
 
 
 def test_a_job_whose_request_an_equal_one_took_takes_the_one_that_was_left():

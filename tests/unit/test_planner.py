@@ -95,9 +95,9 @@ class World:
             self.apply(Change(to="submitted", fields=found))
         elif happens != "died":
             loss = self.record.loss
-            looked = happens == "absent"
-            self.apply(planner.after_not_found(self.record, looked=looked, resubmit=self.resubmit))
-            if looked and (self.resubmit or loss in ("method_not_allowed", "server_error")):
+            absent = happens == "absent"
+            self.apply(planner.after_not_found(self.record, absent=absent, resubmit=self.resubmit))
+            if absent and (self.resubmit or loss in ("method_not_allowed", "server_error")):
                 self.in_doubt = False
             self.late_holder = self.late_holder and self.in_doubt
 
@@ -152,7 +152,7 @@ def test_no_order_of_faults_sends_twice_without_a_proof_and_every_job_ends(data,
 @pytest.mark.parametrize("loss", ["timeout", "dropped", "garbage", "gateway_timeout", "died"])
 def test_a_lost_reply_that_proves_nothing_ends_unknown(loss):
     record = JobRecord(job_id="j", phase="submitting", loss=loss, submits=1)
-    change = planner.after_not_found(record, looked=True)
+    change = planner.after_not_found(record, absent=True)
     assert change.to == "unknown"
     assert change.error.exit_code == 6
     assert "falq resolve" in change.error.hint
@@ -161,30 +161,30 @@ def test_a_lost_reply_that_proves_nothing_ends_unknown(loss):
 @pytest.mark.parametrize("loss", ["method_not_allowed", "server_error", "timeout"])
 def test_a_history_that_did_not_answer_proves_nothing(loss):
     record = JobRecord(job_id="j", phase="submitting", loss=loss, submits=1, mode="queue")
-    assert planner.after_not_found(record, looked=False, resubmit=True).to == "unknown"
+    assert planner.after_not_found(record, absent=False, resubmit=True).to == "unknown"
 
 
 def test_a_405_falls_back_to_the_sync_api_once():
     record = JobRecord(job_id="j", phase="submitting", loss="method_not_allowed", mode="queue")
-    change = planner.after_not_found(record, looked=True)
+    change = planner.after_not_found(record, absent=True)
     assert (change.to, change.fields) == ("queued", {"fallback": True})
     again = dataclasses.replace(record, fallback=True)
     assert planner.next_step(dataclasses.replace(again, phase="queued")) is Step.RUN
-    assert planner.after_not_found(again, looked=True).to == "failed"
+    assert planner.after_not_found(again, absent=True).to == "failed"
 
 
 def test_a_5xx_that_left_no_trace_is_sent_three_times_at_most():
     record = JobRecord(job_id="j", phase="submitting", loss="server_error", submits=1)
-    assert planner.after_not_found(record, looked=True).to == "queued"
+    assert planner.after_not_found(record, absent=True).to == "queued"
     worn = dataclasses.replace(record, submits=3)
-    change = planner.after_not_found(worn, looked=True)
+    change = planner.after_not_found(worn, absent=True)
     assert change.to == "failed"
     assert change.error.retryable
 
 
 def test_what_somebody_asks_for_by_hand_is_never_sent_again():
     record = JobRecord(job_id="j", phase="submitting", loss=planner.ASKED, submits=1)
-    assert planner.after_not_found(record, looked=True, resubmit=True).to == "unknown"
+    assert planner.after_not_found(record, absent=True, resubmit=True).to == "unknown"
 
 
 def test_an_intent_that_nobody_answered_is_looked_up():
@@ -211,7 +211,7 @@ def test_a_fal_that_stays_busy_fails_the_job_in_its_time_and_says_that_nothing_i
 
 
 def test_a_connection_that_is_never_made_fails_after_some_attempts():
-    record = JobRecord(job_id="j", phase="submitting", attempts=planner.MAX_UNSENT - 1, submits=1)
+    record = JobRecord(job_id="j", phase="submitting", unsent=planner.MAX_UNSENT - 1, submits=1)
     assert planner.after_not_sent(record, ERROR, 1.0).to == "failed"
 
 
@@ -226,8 +226,20 @@ def test_a_timeout_says_how_to_fetch_the_result_later():
 
 
 def test_look_ups_are_spread_over_the_grace_period_and_end():
-    record = JobRecord(job_id="j", lost_at=100.0)
-    waits = [planner.look_up_wait_s(record, 100.0, 30.0, n) for n in range(11)]
+    waits = [planner.look_up_wait_s(0.0, 30.0, tries) for tries in range(11)]
     assert waits[0] == 0
     assert waits[9] == 30.0
     assert waits[10] is None
+    assert planner.look_up_wait_s(29.0, 30.0, 9) == 1.0
+    assert planner.look_up_wait_s(31.0, 30.0, 9) == 0
+
+
+def test_busy_times_do_not_count_as_connections_that_were_never_made():
+    record = JobRecord(job_id="j", attempts=9, unsent=0, submits=1, job_timeout_s=600.0)
+    assert planner.after_not_sent(record, ERROR, 1.0).to == "queued"
+    assert planner.after_busy(record, ERROR, 1.0, 1.0).fields["unsent"] == 0
+
+
+def test_a_job_that_somebody_asked_for_again_has_its_whole_time_again():
+    record = JobRecord(job_id="j", first_submit_at=0.0, resumed_at=1000.0, submits=1)
+    assert planner.after_busy(record, ERROR, 1.0, 1001.0).to == "queued"

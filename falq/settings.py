@@ -32,6 +32,9 @@ ON_UNKNOWN_SUBMIT: tuple[OnUnknownSubmit, ...] = ("fail", "resubmit")
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+_ACCOUNT_CAP = "FALQ_ACCOUNT_MAX_CONCURRENT"
+#: Lifts a cap that is in force; no value leaves it as it is.
+UNCAPPED = "none"
 #: How long fal's history is searched for a request whose reply was lost, seconds.
 LOOK_UP_GRACE_S = 30.0
 #: One file of a result must be there within this time, all attempts together, seconds.
@@ -55,6 +58,7 @@ class Settings:
     on_unknown_submit: OnUnknownSubmit
     allow_api_key_arg: bool
     queue_overrides: Mapping[str, str]
+    account_uncapped: bool = False
     look_up_grace_s: float = LOOK_UP_GRACE_S
     download_timeout_s: float = DOWNLOAD_TIMEOUT_S
 
@@ -80,18 +84,19 @@ class Settings:
             home=_home(env.text("FALQ_HOME")),
             fal_url=fal_url,
             account_max_concurrent=env.read(
-                "FALQ_ACCOUNT_MAX_CONCURRENT", "a whole number >= 1", _count
+                _ACCOUNT_CAP, "a whole number >= 1, or none to lift the cap", _cap
             ),
+            account_uncapped=env.text(_ACCOUNT_CAP) == UNCAPPED,
             on_queue_down=env.choose("FALQ_ON_QUEUE_DOWN", ON_QUEUE_DOWN),
             on_unknown_submit=env.choose("FALQ_ON_UNKNOWN_SUBMIT", ON_UNKNOWN_SUBMIT),
             allow_api_key_arg=bool(allowed),
             queue_overrides=env.queue_overrides(),
-            look_up_grace_s=env.read("FALQ_LOOK_UP_GRACE_S", "seconds, at least 0", _seconds)
-            or LOOK_UP_GRACE_S,
-            download_timeout_s=env.read(
-                "FALQ_DOWNLOAD_TIMEOUT_S", "seconds, more than 0", _some_seconds
-            )
-            or DOWNLOAD_TIMEOUT_S,
+            look_up_grace_s=env.read_or(
+                LOOK_UP_GRACE_S, "FALQ_LOOK_UP_GRACE_S", "seconds, at least 0", _seconds
+            ),
+            download_timeout_s=env.read_or(
+                DOWNLOAD_TIMEOUT_S, "FALQ_DOWNLOAD_TIMEOUT_S", "seconds, more than 0", _some_seconds
+            ),
         )
 
     @property
@@ -151,6 +156,10 @@ class _Environment:
             return parse(text)
         except ValueError:
             raise ConfigurationError(f"{name} is {text[:80]!r}: expected {expected}") from None
+
+    def read_or(self, default: _T, name: str, expected: str, parse: Callable[[str], _T]) -> _T:
+        value = self.read(name, expected, parse)
+        return default if value is None else value
 
     def choose(self, name: str, choices: tuple[_T, ...]) -> _T:
         """Read one of a few words; the first is the default."""
@@ -227,6 +236,10 @@ def _port_fits(url: SplitResult) -> bool:
 
 def _count(text: str) -> int:
     return whole_number(number_from_text(text), 1)
+
+
+def _cap(text: str) -> int | None:
+    return None if text == UNCAPPED else _count(text)
 
 
 def _seconds(text: str) -> float:

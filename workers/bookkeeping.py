@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from redis import Redis
@@ -45,6 +46,8 @@ BEAT_S = 4.0
 SPOOL_S = 5.0
 
 JobAction = Callable[[str], None]
+#: What is done, and how often, seconds.
+Duties = dict[Callable[[], None], float]
 
 
 @dataclass
@@ -65,6 +68,12 @@ class Held:
     ledger: JournalLedger | None = None
     ended: bool = False
     cancel_asked: bool = False
+
+    @property
+    def posting(self) -> bool:
+        """Whether a paid POST was perhaps sent and its reply is still awaited here."""
+        record = self.ledger.record if self.ledger is not None else None
+        return record is not None and record.phase == Phase.SUBMITTING and record.lost_at is None
 
 
 class Ended(NamedTuple):
@@ -126,8 +135,17 @@ class Bookkeeping:
         self._wake, self._lose, self._cancel = wake, lose, cancel
         self._rq.register_birth()  # type: ignore[no-untyped-call]
         self._attempt(self._beat)
-        for duty in (self._listen, self._do_rounds):
-            thread = threading.Thread(target=duty, name=f"falq{duty.__name__}", daemon=True)
+        # What keeps jobs ours has a thread of its own: nothing else may make it wait.
+        alive: Duties = {self._renew: RENEW_S, self._beat: BEAT_S}
+        others: Duties = {
+            self._reap: REAP_S, self._take_in: TAKE_IN_S, self._empty_spool: SPOOL_S,
+        }  # fmt: skip
+        for name, duty in (
+            ("listen", self._listen),
+            ("alive", partial(self._do_rounds, alive)),
+            ("rounds", partial(self._do_rounds, others)),
+        ):
+            thread = threading.Thread(target=duty, name=f"falq-{name}", daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -177,14 +195,7 @@ class Bookkeeping:
         else:
             self._wake()
 
-    def _do_rounds(self) -> None:
-        duties: dict[Callable[[], None], float] = {
-            self._renew: RENEW_S,
-            self._reap: REAP_S,
-            self._take_in: TAKE_IN_S,
-            self._beat: BEAT_S,
-            self._empty_spool: SPOOL_S,
-        }
+    def _do_rounds(self, duties: Duties) -> None:
         rounds = [(0.0, every, duty) for duty, every in duties.items()]
         while not self._ending.wait(0.2):
             now = time.monotonic()
@@ -225,7 +236,7 @@ class Bookkeeping:
     def _reopen(self, job_id: str, phase: Phase) -> None:
         """Carry out what a dashboard's requeue asks for, without paying for a thing twice."""
         record = self._journal.find(job_id)
-        if record is None or phase == Phase.DONE:
+        if record is None or phase == Phase.DONE or given_up(record):
             self._redis.lrem(keys.rq_queue(record.queue if record else ""), 0, job_id)
             return
         self._redis.lrem(keys.rq_queue(record.queue), 0, job_id)
@@ -327,6 +338,15 @@ def _ending(ended: Ended) -> Ending | None:
     stopped = record.phase == Phase.CANCELLED
     status = JobStatus.STOPPED if stopped else JobStatus.FAILED
     return Ending(job=job, execution=execution, status=status, error=message)
+
+
+def given_up(record: JobRecord) -> bool:
+    """Tell whether a job failed that fal may know of, by an id that nobody knows.
+
+    A person gave it up, or nothing could be found out; a click must not pay for it again.
+    """
+    maybe = bool((record.error or {}).get("may_be_billed"))
+    return record.phase == Phase.FAILED and maybe and phase_to_resume(record) == Phase.QUEUED
 
 
 def phase_to_resume(record: JobRecord) -> Phase:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +18,11 @@ from falq.embedded import ensure_server, find_server, stop_server
 from falq.errors import UnreachableError, UsageError
 from falq.home import ensure_home, log_directory
 from falq.settings import Settings
+
+if TYPE_CHECKING:
+    from falq.admission import Admission
+
+log = logging.getLogger("falq.worker")
 
 #: A worker that falq started by itself ends after so long without a job, seconds.
 IDLE_EXIT_S = 15 * 60.0
@@ -103,8 +110,21 @@ def run_worker(
         idle_exit_s=idle_exit_s,
     )  # fmt: skip
     with translate_redis_errors():
-        engine.station.admission.configure_account(settings.account_max_concurrent)
+        set_account_cap(engine.station.admission, settings)
         asyncio.run(engine.run())
+
+
+def set_account_cap(admission: Admission, settings: Settings) -> None:
+    """Put the account's cap in force, or lift it; a worker without an opinion leaves it."""
+    if settings.account_max_concurrent is not None or settings.account_uncapped:
+        admission.configure_account(settings.account_max_concurrent)
+        return
+    cap = admission.snapshot([])[0].max_concurrent
+    if cap is not None:
+        log.info(
+            "the account is capped to %d jobs at once by somebody else's "
+            "FALQ_ACCOUNT_MAX_CONCURRENT; 'none' lifts the cap", cap,
+        )  # fmt: skip
 
 
 def _keep_memory_private() -> None:

@@ -199,8 +199,12 @@ class Engine:
         self._loop.call_soon_threadsafe(self._cancel_task, job_id)
 
     def _cancel_task(self, job_id: str) -> None:
-        task = self._live.get(job_id)
-        if task is not None:
+        """Stop working on a lost job, unless its POST is under way.
+
+        Only we can tell what became of that one, and whoever adopted the job will listen.
+        """
+        task, held = self._live.get(job_id), self.books.held.get(job_id)
+        if task is not None and not (held is not None and held.posting):
             task.cancel()
 
     def _cancel(self, job_id: str) -> None:

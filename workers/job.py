@@ -8,9 +8,11 @@ time, but right. There admission happens at the start of the job, by waiting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import Any
 
+from redis.exceptions import RedisError
 from rq import get_current_job
 
 from falq.admission import Grant
@@ -20,7 +22,7 @@ from falq.ledger import HeldElsewhereError
 from falq.meeting import part_ways
 from falq.phases import TERMINAL, Phase
 from falq.record import JobRecord
-from falq.redis_link import connect
+from falq.redis_link import connect, count_replicas
 from falq.scripts import Scripts
 from falq.settings import Settings
 from workers.station import Station, build_station
@@ -45,6 +47,7 @@ async def run(job_id: str | None = None, **keywords: Any) -> dict[str, Any]:
     settings = Settings.from_env(os.environ)
     station = build_station(settings, connect(settings, role="worker"))
     try:
+        station.journal.replicas = await station.threads.run(count_replicas, station.redis)
         if fields is not None:
             job_id = await _describe(station, fields)
         record = await _work_or_follow(station, job_id or "")
@@ -110,7 +113,8 @@ async def _acquire(station: Station, job_id: str) -> Grant | None:
 async def _renew(station: Station, grant: Grant) -> None:
     while True:
         await asyncio.sleep(_RENEW_S)
-        await station.threads.run(station.admission.renew, {grant.job_id: grant.token})
+        with contextlib.suppress(RedisError):
+            await station.threads.run(station.admission.renew, {grant.job_id: grant.token})
 
 
 async def _follow(station: Station, job_id: str) -> JobRecord:

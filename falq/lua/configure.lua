@@ -1,5 +1,5 @@
-#!lua
--- Change a scope: its limits, a pause, or a hold.
+#!lua flags=allow-oom
+-- Change a scope: its limits, a pause, or a hold; in a full Redis, too: jobs end by it.
 -- Needs    account queues scopes
 -- ARGV     account, scope, what ('limits', 'pause', 'resume', 'hold'), then for
 --          limits: max_concurrent ('' none), interval_us, emission_us, burst, config_id;

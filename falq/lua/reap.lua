@@ -10,7 +10,7 @@ local reaped = {}
 
 local function poison(id, q, phase, request_id)
   local sent = request_id and request_id ~= ''
-  local maybe = sent or phase == 'submitting'
+  local maybe = sent or phase ~= 'queued'
   local doubtful = phase == 'submitting' and not sent
   local error = cjson.encode({
     type = doubtful and 'UnknownOutcomeError' or 'UnreachableError',

@@ -1,11 +1,10 @@
-"""``falq worker``, ``falq up``, ``falq down``: the worker's life as a process."""
+"""``falq worker`` and ``falq up``: the start of a worker's life as a process."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -28,8 +27,6 @@ log = logging.getLogger("falq.worker")
 IDLE_EXIT_S = 15 * 60.0
 #: A background worker is up within this time, or something is wrong with it, seconds.
 START_S = 15.0
-#: Jobs that run get this long to finish when ``falq down`` stops the worker, seconds.
-STOP_S = 660.0
 
 _CONCURRENCY = click.option(
     "--concurrency", type=click.IntRange(1, 10_000), default=1000, show_default=True, metavar="N",
@@ -184,41 +181,3 @@ def up(concurrency: int, quiet: bool) -> None:
     state = find_server(settings.home) if settings.embedded else None
     emit({"status": "UP", "worker_pid": pid, "redis": "embedded" if state else "FALQ_REDIS_URL"})
     Voice(quiet=quiet).say("falq status shows what runs; falq down stops it")
-
-
-@click.command()
-@click.option("--now", is_flag=True, help="Leave running jobs to other workers.")
-@click.option("-q", "--quiet", is_flag=True, help="No talk.")
-def down(now: bool, quiet: bool) -> None:
-    """Stop the background workers of this home and the embedded Redis, warm."""
-    settings = Settings.from_env(os.environ)
-    voice = Voice(quiet=quiet)
-    stopped = stop_background(settings, voice, now=now)
-    server = settings.embedded and stop_server(settings.home)
-    emit({"status": "DOWN", "workers_stopped": stopped, "redis_stopped": bool(server)})
-
-
-def stop_background(settings: Settings, voice: Voice, *, now: bool = False) -> int:
-    """Stop every background worker of the home; give how many there were.
-
-    Raises:
-        UnreachableError: One still runs jobs after ``STOP_S``.
-    """
-    home = ensure_home(settings.home)
-    names = [path.stem for path in (home / "run").glob("worker-*.lock")]
-    pids = {name: pid for name in names if (pid := find_instance(home, name)) is not None}
-    for pid in pids.values():
-        os.kill(pid, signal.SIGTERM)
-        if now:
-            time.sleep(0.2)
-            os.kill(pid, signal.SIGTERM)
-    told = False
-    give_up_at = time.monotonic() + STOP_S
-    while any(find_instance(home, name) == pid for name, pid in pids.items()):
-        if not told and time.monotonic() > give_up_at - STOP_S + 1:
-            told = True
-            voice.say("waiting for running jobs to finish (falq down --now leaves them)")
-        if time.monotonic() > give_up_at:
-            raise UnreachableError("a worker still runs jobs", "falq down --now leaves them")
-        time.sleep(0.02)
-    return len(pids)

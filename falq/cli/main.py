@@ -34,7 +34,7 @@ COMMANDS = {
     "worker": ("workers.cli:worker", "Run a worker."),
     "up": ("workers.cli:up", "Start the embedded Redis and a background worker."),
     "redis": ("falq.cli.redis:redis", "Keep the embedded Redis running, for a process manager."),
-    "down": ("workers.cli:down", "Stop both, letting running jobs finish."),
+    "down": ("workers.stopping:down", "Stop both, letting running jobs finish."),
     "status": ("falq.cli.status:status", "Show what runs, waits and is limited, and why."),
     "pause": ("falq.cli.limits:pause", "Start no more jobs of a queue."),
     "resume": ("falq.cli.limits:resume", "Start jobs of a queue again."),

@@ -7,8 +7,6 @@ from redis import Redis
 from falq.settings import Settings
 from workers.bookkeeping import Bookkeeping, check_limits_of_process
 from workers.engine import Engine
-from workers.job import run
-from workers.rq_glue import FalqJob
 from workers.station import build_station
 
 
@@ -27,7 +25,6 @@ def build_engine(
         ConfigurationError: The process cannot hold so many jobs.
     """
     check_limits_of_process(concurrency)
-    FalqJob.allowed = {"workers.job.run": run}
     station = build_station(settings, redis)
     books = Bookkeeping(
         redis,

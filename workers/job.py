@@ -1,8 +1,9 @@
 """The one function that falq's RQ jobs name: ``workers.job.run``.
 
 falq's own worker never calls it; it recognises the name and runs the pipeline. A stock
-``rq worker --serializer rq.serializers.JSONSerializer QUEUE`` calls it: slower, one job at a
-time, but right. There admission happens at the start of the job, by waiting.
+``rq worker --job-class workers.rq_glue.FalqJob --serializer rq.serializers.JSONSerializer QUEUE``
+calls it: slower, one job at a time, but right. There admission happens at the start of the
+job, by waiting. Without that job class a stock worker runs whatever a job in Redis names.
 """
 
 from __future__ import annotations

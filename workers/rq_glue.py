@@ -15,7 +15,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
@@ -33,6 +33,8 @@ from rq.worker.base import BaseWorker, WorkerStatus
 
 from falq import keys
 
+#: The one function that a job may name.
+FUNCTION = "workers.job.run"
 #: An execution that is not renewed for so long is dead, seconds.
 EXECUTION_TTL_S = 20
 #: RQ's own copy of a result; falq's journal keeps the real one.
@@ -46,23 +48,36 @@ class RefusedFunctionError(PermissionError):
 
 
 class FalqJob(Job):
-    """An RQ job that turns no name into code except the one on the list.
+    """An RQ job that turns no name into code except the one of falq's own function.
 
     RQ imports whatever a job names: its function and three callbacks. Who can write to
-    Redis could run anything (``os.system`` was seen to run from a JSON job).
+    Redis could run anything (``os.system`` was seen to run from a JSON job). A stock worker
+    is held to the same by ``rq worker --job-class workers.rq_glue.FalqJob``.
     """
 
-    allowed: ClassVar[dict[str, Callable[..., Any]]] = {}
-
     def _resolve(self, name: str | None) -> Callable[..., Any]:
-        try:
-            return self.allowed[name or ""]
-        except KeyError:
-            raise RefusedFunctionError(f"{name!r} is no function that falq runs") from None
+        if name != FUNCTION:
+            raise RefusedFunctionError(f"{name!r} is no function that falq runs")
+        from workers.job import run
+
+        return run
+
+    def _refuse_extras(self) -> None:
+        """Refuse what RQ would do beside the function: falq's jobs ask for none of it."""
+        extras = {
+            "webhooks": self.webhooks,
+            # After the last of them only the intervals still tell.
+            "retries": self.retries_left or self.retry_intervals,
+            "repeats": self.repeats_left or self.repeat_intervals,
+        }
+        asked = [name for name, wanted in extras.items() if wanted]
+        if asked:
+            raise RefusedFunctionError(f"falq does no {' or '.join(asked)} of RQ's")
 
     @property
     def func(self) -> Callable[..., Any]:
-        """The job's function, if it is on the list."""
+        """The job's function, if it is falq's and nothing comes with it."""
+        self._refuse_extras()
         if self.instance is not None:
             raise RefusedFunctionError("a method of an instance is no function that falq runs")
         return self._resolve(self.func_name)

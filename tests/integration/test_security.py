@@ -1,13 +1,17 @@
 """What a hostile writer to Redis, or a careless set-up, cannot do (limits-and-faults §5)."""
 
 import asyncio
+import http.server
 import json
 import os
 import pickle
+import subprocess
+import sys
+import threading
 import zlib
 
 import pytest
-from rq import Callback, Queue
+from rq import Callback, Queue, Repeat, Retry, Webhook
 from rq.serializers import JSONSerializer
 
 from falq import keys
@@ -120,6 +124,94 @@ def test_a_job_with_a_callback_is_refused_and_no_callback_runs(
     assert record(environ, redis_client, job_id).phase == Phase.FAILED
     assert "os.system" in record(environ, redis_client, job_id).error["message"]
     assert sandbox.posts() == 0
+
+
+@pytest.fixture
+def called():
+    """Serve an address that nobody should ask; give it and who asked."""
+    asked = []
+
+    class Ears(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Ears)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/hook", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def stock_worker(environ, redis_url, tmp_path):
+    """Run RQ's own worker as the guide has it, until the queue is empty."""
+    line = (
+        "worker --burst --job-class workers.rq_glue.FalqJob "
+        "--serializer rq.serializers.JSONSerializer media"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "rq.cli", *line.split(), "--url", redis_url],
+        env={**os.environ, **environ}, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+EXTRAS = {
+    "webhooks": lambda url: {"webhooks": [Webhook(url, "finished"), Webhook(url, "failed")]},
+    "retries": lambda _: {"retry": Retry(max=2)},
+    "repeats": lambda _: {"repeat": Repeat(times=2)},
+}
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_a_job_that_asks_rq_for_more_is_refused_and_no_address_is_called(
+    environ, queue, redis_client, sandbox, called, extra
+):
+    url, asked = called
+    job_id = queue.enqueue("workers.job.run", kwargs=MODEL, **EXTRAS[extra](url)).id
+    work(environ, redis_client)
+    ended = record(environ, redis_client, job_id)
+    assert (ended.phase, sandbox.posts(), asked) == (Phase.FAILED, 0, [])
+    assert extra in ended.error["message"]
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_a_stock_worker_with_falqs_job_class_refuses_them_too(
+    environ, queue, redis_url, sandbox, called, tmp_path, extra
+):
+    url, asked = called
+    queue.enqueue("workers.job.run", kwargs=MODEL, **EXTRAS[extra](url))
+    told = stock_worker(environ, redis_url, tmp_path)
+    assert (sandbox.posts(), asked) == (0, [])
+    assert f"falq does no {extra}" in told
+
+
+def test_a_stock_worker_with_falqs_job_class_runs_no_other_function(
+    environ, queue, redis_url, tmp_path, marker
+):
+    job = queue.enqueue("os.system", f"touch {marker}")
+    told = stock_worker(environ, redis_url, tmp_path)
+    assert not marker.exists()
+    assert "'os.system' is no function that falq runs" in told
+    assert job.get_status() == "failed"
+
+
+def test_a_stock_worker_with_falqs_job_class_does_falqs_jobs(
+    environ, queue, redis_url, sandbox, tmp_path
+):
+    job = queue.enqueue("workers.job.run", kwargs=MODEL)
+    stock_worker(environ, redis_url, tmp_path)
+    assert job.get_status() == "finished"
+    assert sandbox.posts() == 1
 
 
 def test_a_method_of_an_instance_is_no_function_of_ours(environ, queue, redis_client, sandbox):

@@ -3,6 +3,8 @@
 Two machines may have the same path and different disks behind it; a name that nobody could
 guess, found in the directory, proves that it is the same one. The file's permissions are
 those that the caller's files shall have.
+
+Every look goes through the opened directory: a path may lead elsewhere a moment later.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from falq.files.output import OutputDirectory
 
 _NONCE = re.compile(r"[0-9a-f]{32}")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def _path(directory: str, nonce: str) -> Path:
-    return Path(directory) / f".falq-{nonce}"
+class OutOfReachError(Exception):
+    """A directory is not the caller's, or this process may not write there."""
 
 
 def leave_nonce(directory: str) -> str:
@@ -31,32 +36,40 @@ def leave_nonce(directory: str) -> str:
     """
     nonce = secrets.token_hex(16)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    os.close(os.open(_path(directory, nonce), flags, 0o666))
+    with _opened(directory) as fd:
+        os.close(os.open(_name(nonce), flags, 0o666, dir_fd=fd))
     return nonce
 
 
-def meet(directory: str, nonce: str | None) -> int | None:
-    """Give the permissions for files in the caller's directory; None if it is out of reach.
+def meet(directory: str, nonce: str | None) -> OutputDirectory:
+    """Open the caller's directory, with the permissions that the files in it shall have.
 
     It is within reach if the nonce lies there and this process may write beside it.
+
+    Raises:
+        OutOfReachError: It is not.
     """
+    from falq.files.output import OutputDirectory, absolute
+
     if nonce is None or _NONCE.fullmatch(nonce) is None:
-        return None
+        raise OutOfReachError(directory)
     try:
-        found = _path(directory, nonce).lstat()
-        writable = os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
-    except OSError:
-        return None
-    if not writable or found.st_size or not stat.S_ISREG(found.st_mode):
-        return None
-    return found.st_mode & 0o666 | 0o600
+        fd = os.open(directory, _DIRECTORY)
+    except (OSError, ValueError) as err:
+        raise OutOfReachError(directory) from err
+    mode = _mode_wanted(fd, nonce)
+    if mode is None:
+        os.close(fd)
+        raise OutOfReachError(directory)
+    return OutputDirectory(absolute(directory), fd, mode)
 
 
 def remove_nonce(directory: str, nonce: str | None) -> None:
     """Remove a nonce that is not needed any more; harmless when it is gone or out of sight."""
     if nonce is not None and _NONCE.fullmatch(nonce) is not None:
-        with contextlib.suppress(OSError):
-            _path(directory, nonce).unlink()
+        with contextlib.suppress(OSError, ValueError), _opened(directory) as fd:
+            if _is_nonce(os.lstat(_name(nonce), dir_fd=fd)):
+                os.unlink(_name(nonce), dir_fd=fd)
 
 
 def part_ways(options: Mapping[str, Any]) -> None:
@@ -65,3 +78,30 @@ def part_ways(options: Mapping[str, Any]) -> None:
     directory = output.get("directory") if isinstance(output, Mapping) else None
     if isinstance(directory, str):
         remove_nonce(directory, options.get("nonce"))
+
+
+def _name(nonce: str) -> str:
+    return f".falq-{nonce}"
+
+
+def _is_nonce(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and not found.st_size
+
+
+def _mode_wanted(fd: int, nonce: str) -> int | None:
+    """Give the permissions of files beside the nonce; None without it or the right to write."""
+    try:
+        found = os.lstat(_name(nonce), dir_fd=fd)
+        writable = os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=True)
+    except OSError:
+        return None
+    return found.st_mode & 0o666 | 0o600 if writable and _is_nonce(found) else None
+
+
+@contextlib.contextmanager
+def _opened(directory: str) -> Iterator[int]:
+    fd = os.open(directory, _DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -11,7 +11,7 @@ from typing import Any
 from falq.files.artifacts import SavedFile
 from falq.files.download import Downloader
 from falq.files.policy import MediaPolicy
-from falq.files.save import save_result
+from falq.files.save import Opening, save_result
 from falq.files.sidecar import JobFacts
 from falq.files.spec import OutputSpec
 from falq.pipeline import Note, Saved
@@ -50,9 +50,9 @@ class LocalSaver:
         record: JobRecord,
         logs: Sequence[Mapping[str, Any]],
         note: Note,
-        file_mode: int | None = None,
+        opening: Opening | None = None,
     ) -> Saved:
-        """Save into a directory of the caller's choice, with the permissions of its files."""
+        """Save into a directory of the caller's choice; see ``save_result``."""
         async with _told(note) as progress:
             saved = await save_result(
                 record.result,
@@ -62,7 +62,7 @@ class LocalSaver:
                 logs=logs,
                 known=known_files(record),
                 deadline_s=self._deadline_s,
-                file_mode=file_mode,
+                opening=opening,
                 on_progress=progress,
             )
         for warning in saved.warnings:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from falq.errors import ArtifactError
 from falq.files.download import Downloader
 from falq.files.spec import OutputSpec
 from falq.home import spool_directory
-from falq.meeting import meet
+from falq.meeting import OutOfReachError, meet
 from falq.pipeline import Note, Saved
 from falq.record import JobRecord
 from falq.saving import LocalSaver, media_policy
@@ -53,9 +55,9 @@ class WorkerSaver:
         """
         output = OutputSpec.of(record.options)
         nonce = record.options.get("nonce")
-        file_mode = await self._downloader.in_thread(meet, output.directory, nonce)
-        if file_mode is not None:
-            return await self._local.save_to(output, record, logs, note, file_mode)
+        meeting = partial(meet, output.directory, nonce)
+        with contextlib.suppress(OutOfReachError):
+            return await self._local.save_to(output, record, logs, note, meeting)
         try:
             return await self._spooled(output, record, note)
         except (ArtifactError, OSError) as error:

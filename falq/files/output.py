@@ -49,7 +49,8 @@ class OutputDirectory:
     Args:
         path: Absolute path, for messages and for the paths that are given back.
         fd: Its descriptor, owned from then on.
-        file_mode: Permissions of the files; None leaves them to the umask.
+        file_mode: Permissions of files in it, and through them of directories below it, for
+            a process whose umask is not that of the files' owner; None leaves them to the umask.
     """
 
     def __init__(self, path: str, fd: int, file_mode: int | None = None) -> None:
@@ -59,15 +60,10 @@ class OutputDirectory:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: str, file_mode: int | None = None) -> Self:
+    def open(cls, path: str) -> Self:
         """Open a directory, creating it with its parents.
 
         A symbolic link to a directory is followed once, here; what it leads to is held open.
-
-        Args:
-            path: Where it is.
-            file_mode: Permissions of files in it, and through them of directories below it,
-                for a process whose umask is not that of the files' owner.
 
         Raises:
             OutputError: It is no directory or cannot be created.
@@ -75,7 +71,7 @@ class OutputDirectory:
         real = os.path.realpath(path)
         with writing(path):
             Path(real).mkdir(parents=True, exist_ok=True)
-            return cls(absolute(path), os.open(real, _DIRECTORY), file_mode)
+            return cls(absolute(path), os.open(real, _DIRECTORY))
 
     def __enter__(self) -> Self:
         return self

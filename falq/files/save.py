@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from falq.errors import ArtifactError, DownloadError, OutputError
@@ -45,6 +46,8 @@ from falq.files.spec import OutputSpec
 
 #: Told the artifact's field, its bytes so far and in all (None while unknown).
 FileProgress = Callable[[str, int, int | None], None]
+#: Opens the directory that files are saved to; blocks.
+Opening = Callable[[], OutputDirectory]
 #: Files of one job that are fetched at once.
 PARALLEL_FILES = 4
 #: Files of one job; a longer list is an attack or a mistake.
@@ -79,7 +82,7 @@ async def save_result(
     logs: Sequence[Mapping[str, Any]] = (),
     known: Sequence[SavedFile] = (),
     deadline_s: float = FILE_DEADLINE_S,
-    file_mode: int | None = None,
+    opening: Opening | None = None,
     on_progress: FileProgress | None = None,
 ) -> SavedFiles:
     """Save every artifact of a result; what is on disk already is not fetched again.
@@ -97,14 +100,16 @@ async def save_result(
             still there, in whatever directory, is copied and not fetched; one that is fetched
             must have the same bytes.
         deadline_s: Seconds for each file.
-        file_mode: See ``OutputDirectory.open``.
+        opening: Opens the output directory; by its path, if nothing else is said.
         on_progress: Called on the event loop.
 
     Raises:
-        OutputError: The directory cannot be opened; nothing was saved.
+        OutputError: The directory cannot be opened; nothing was saved. What ``opening``
+            raises comes through as it is.
     """
+    opening = opening or partial(OutputDirectory.open, output.directory)
     async with downloader.results:
-        with contextlib.closing(await downloader.in_thread(_open, output, file_mode)) as places:
+        with contextlib.closing(await downloader.in_thread(_open, opening, output)) as places:
             saving = _Saving(downloader, places, output, job, deadline_s, on_progress)
             files, failures = await saving.artifacts(result, known)
             log_path = await saving.logs(logs, files)
@@ -128,9 +133,8 @@ class _Places:
         self.root.close()
 
 
-def _open(output: OutputSpec, file_mode: int | None) -> _Places:
-    root = OutputDirectory.open(output.directory, file_mode)
-    folder = root
+def _open(opening: Opening, output: OutputSpec) -> _Places:
+    folder = root = opening()
     try:
         for part in (output.output_file or "").split("/")[:-1]:
             inner = folder.below(part)

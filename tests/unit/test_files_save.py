@@ -12,6 +12,7 @@ from falq.errors import OutputError
 from falq.files import partial as partial_module
 from falq.files.artifacts import SavedFile
 from falq.files.download import Downloader
+from falq.files.output import OutputDirectory
 from falq.files.policy import MediaPolicy
 from falq.files.save import save_result
 from falq.files.sidecar import JobFacts
@@ -293,11 +294,15 @@ async def test_other_bytes_than_those_that_were_seen_before_are_refused(bench, t
 async def test_files_have_the_mode_that_their_owner_wants(bench):
     bench.path.mkdir()
     output = OutputSpec(directory=str(bench.path), save_logs=True)
+
+    def opening():
+        return OutputDirectory(str(bench.path), os.open(bench.path, os.O_RDONLY), 0o644)
+
     before = os.umask(0o077)
     try:
         async with Downloader(MediaPolicy(), transport=bench.cdn) as downloader:
             saved = await save_result(
-                images(1), downloader=downloader, output=output, job=JOB, logs=LOGS, file_mode=0o644
+                images(1), downloader=downloader, output=output, job=JOB, logs=LOGS, opening=opening
             )
     finally:
         os.umask(before)

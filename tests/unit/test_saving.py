@@ -1,6 +1,8 @@
 """Saving for the pipeline: what is told, what is remembered, where it goes."""
 
 import asyncio
+import itertools
+import threading
 
 import httpx
 import pytest
@@ -107,6 +109,31 @@ async def test_a_worker_writes_where_it_meets_the_caller(worker, settings, tmp_p
     assert names(settings.home / "spool") == []
     part_ways(record.options)
     assert not [name for name in names(tmp_path) if name.startswith(".falq-")]
+
+
+async def test_a_link_that_is_swapped_in_meanwhile_leads_no_worker_astray(worker, tmp_path):
+    mine, victim, path = tmp_path / "mine", tmp_path / "victim", tmp_path / "out"
+    for directory in (mine, victim):
+        directory.mkdir()
+    path.symlink_to(mine)
+    nonce = leave_nonce(str(path))
+    swapping = True
+
+    def swap():
+        targets = itertools.cycle((victim, mine))
+        while swapping:
+            (tmp_path / "next").symlink_to(next(targets))
+            (tmp_path / "next").replace(path)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    try:
+        for number in range(100):
+            await worker.save(job(path, f"https://h/{number}.png", nonce=nonce), [], Notes())
+    finally:
+        swapping = False
+        swapper.join()
+    assert names(victim) == []
 
 
 async def test_a_worker_keeps_a_copy_for_a_caller_out_of_reach(worker, settings, tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from falq import outcome
+from falq import call_values, outcome
 from falq.calling import Caller, CallRequest, new_job_id
 from falq.direct_call import call_directly
 from falq.errors import ArtifactError, RedisUnavailableError, UsageError
@@ -85,31 +85,37 @@ def run_fal_api_job(
     path = Path(queue_config) if queue_config is not None else None
     config = load_queue_config(path, settings.queue_overrides, lambda _: None)
     request = CallRequest(
-        model_id=parse_model_id(model_id),
+        model_id=parse_model_id(call_values.some_text("model_id", model_id, "owner/name")),
         arguments=checked_arguments(submit_args),
         output=OutputSpec(
-            directory=str(Path(output_dir).absolute()),
-            output_file=output_file,
+            directory=_directory(output_dir),
+            output_file=call_values.output_file("output_file", output_file),
             auto_filename=auto_filename,
             save_logs=save_logs,
             save_logs_inline=save_logs_inline,
         ),
         config=config,
-        sync=choose_sync(config, sync_only, no_queue=no_queue),
-        priority=priority,
+        sync=choose_sync(config, call_values.sync_only("sync_only", sync_only), no_queue=no_queue),
+        priority=call_values.priority("priority", priority),
         fresh=fresh,
-        idempotency_key=idempotency_key,
-        fixed_poll_s=poll_interval,
-        max_polls=max_polls,
+        idempotency_key=call_values.idempotency_key("idempotency_key", idempotency_key),
+        fixed_poll_s=call_values.poll_interval("poll_interval", poll_interval),
+        max_polls=call_values.max_polls("max_polls", max_polls),
     )
+    wait_s = call_values.wait("wait", wait)
     tell = on_event or (lambda _: None)
 
     def upload(arguments: dict[str, Any]) -> dict[str, Any]:
         return with_uploads(settings, arguments, (), None, tell)
 
     return perform(
-        settings, request, no_queue=no_queue, wait_s=wait, upload=upload, on_event=on_event
+        settings, request, no_queue=no_queue, wait_s=wait_s, upload=upload, on_event=on_event
     )
+
+
+def _directory(value: Any) -> str:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return str(Path(call_values.some_text("output_dir", text, "a directory")).absolute())
 
 
 def checked_arguments(arguments: Any) -> dict[str, Any]:
@@ -118,10 +124,12 @@ def checked_arguments(arguments: Any) -> dict[str, Any]:
 
     try:
         copied = json.loads(json.dumps(arguments, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"the arguments are no JSON: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the arguments are no JSON: {error}", "nothing was sent") from error
     if not isinstance(copied, dict):
-        raise UsageError(f"the arguments are {type(arguments).__name__}: expected a JSON object")
+        kind = type(arguments).__name__
+        raise UsageError(f"the arguments are {kind}: expected a JSON object", "nothing was sent")
+    call_values.whole_characters("the arguments", copied)
     return copied
 
 

@@ -61,11 +61,7 @@ async def _go_on(settings: Settings, record: JobRecord, ledger: MemoryLedger) ->
             client=client,
             ledger=ledger,
             saver=LocalSaver(settings, downloader),
-            follow=FollowRules(
-                poll_interval_s=float(options.get("poll_interval_s") or 5.0),
-                fixed_poll_s=options.get("fixed_poll_s"),
-                max_polls=options.get("max_polls"),
-            ),
+            follow=FollowRules.of(options),
             submit=SubmitRules(
                 grace_s=settings.look_up_grace_s,
                 resubmit=settings.on_unknown_submit == "resubmit",

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
+from falq.call_values import read_count, read_seconds
 from falq.errors import (
     AccountError,
     FalqError,
@@ -29,7 +30,7 @@ from falq.fal.replies import CancelOutcome, FalStatus, LogLine, Output
 from falq.fal.signals import EndpointRefusedError, RequestNotFoundError, StillRunningError
 from falq.fal.urls import RequestRef
 from falq.ledger import Ledger
-from falq.planner import MAX_REFUSED_LOOKS, Change, cancelled, out_of_time
+from falq.planner import MAX_REFUSED_LOOKS, Change, cancelled, out_of_time, time_left_s
 from falq.polling import backoff_s, poll_wait_s
 from falq.recovering import HistoryReader, output_of, still_runs
 
@@ -51,6 +52,19 @@ class FollowRules:
     poll_interval_s: float = 5.0
     fixed_poll_s: float | None = None
     max_polls: int | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Read them from the options of a job.
+
+        Raises:
+            UsageError: Somebody wrote values that are none.
+        """
+        return cls(
+            poll_interval_s=read_seconds(options, "poll_interval_s") or cls.poll_interval_s,
+            fixed_poll_s=read_seconds(options, "fixed_poll_s"),
+            max_polls=read_count(options, "max_polls"),
+        )
 
     @property
     def streams(self) -> bool:
@@ -210,6 +224,8 @@ class Follower:
         )
 
     async def _rest(self, wait_s: float) -> None:
+        """Wait before the next look; the last one comes when the job's time is over."""
+        wait_s = min(wait_s, time_left_s(self.ledger.record, self._now()))
         if self.cancel_at is not None:
             await asyncio.sleep(min(wait_s, 1.0))
             return

@@ -255,8 +255,7 @@ def _said(view: JobRecord) -> str:
 
 def out_of_time(view: JobRecord, now: float, polls: int, max_polls: int | None) -> FalqError | None:
     """Give the timeout error of a job that fal still runs, or None while it has time."""
-    started_at = _began_at(view, view.submitting_at, now)
-    late = now - started_at > view.job_timeout_s
+    late = time_left_s(view, now) <= 0
     worn = max_polls is not None and polls >= max_polls
     if not late and not worn:
         return None
@@ -266,6 +265,15 @@ def out_of_time(view: JobRecord, now: float, polls: int, max_polls: int | None) 
         "falq result JOB fetches it when it is done, without a new call",
         may_be_billed=True,
     )
+
+
+def time_left_s(view: JobRecord, now: float) -> float:
+    """Give how long a request may still be followed, 0 when its time is over.
+
+    >>> time_left_s(JobRecord(job_id="j", submitting_at=10.0, job_timeout_s=60.0), now=30.0)
+    40.0
+    """
+    return max(0.0, _began_at(view, view.submitting_at, now) + view.job_timeout_s - now)
 
 
 def _began_at(view: JobRecord, began_at: float | None, now: float) -> float:

@@ -6,8 +6,6 @@ refused as a whole, so a slip never leaves a queue without limits.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +15,14 @@ from falq.config_file import Entry, read_entries, shown
 from falq.errors import ConfigurationError, UsageError
 from falq.limits import MAX_INTERVAL_S, MAX_RATE_PER_MIN, Limits
 from falq.model_id import parse_model_id
-
-#: Longer times are slips, as no job waits or runs for a month.
-MAX_SECONDS = 31 * 86_400.0
-MAX_COUNT = 999_999
+from falq.values import (
+    MAX_SECONDS,
+    boolean,
+    boolean_from_text,
+    number_from_text,
+    number_within,
+    whole_number,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,77 +62,6 @@ class QueueConfig:
         )
 
 
-class _InvalidError(ValueError):
-    """A value that does not fit; the caller knows its name and place."""
-
-
-def whole_number(value: Any, least: int) -> int:
-    """Check a whole number from YAML or a program; a boolean is none.
-
-    Raises:
-        ValueError: It is none or lies outside ``least`` to ``MAX_COUNT``.
-    """
-    number = _finite(value)
-    if number != int(number) or not least <= number <= MAX_COUNT:
-        raise _InvalidError
-    return int(number)
-
-
-def _finite(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _InvalidError
-    if abs(value) > 1e15 or not math.isfinite(value):
-        raise _InvalidError
-    return float(value)
-
-
-def _bounded(value: Any, most: float, *, zero: bool) -> float:
-    number = _finite(value)
-    if number < 0 or number > most or (number == 0 and not zero):
-        raise _InvalidError
-    return number
-
-
-def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise _InvalidError
-
-
-_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
-    ("false", "0", "no", "off"), False
-)
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
-
-
-def boolean_from_text(text: str) -> bool:
-    """Read a boolean of the environment: true/false, 1/0, yes/no, on/off.
-
-    Raises:
-        ValueError: It is none of these.
-    """
-    try:
-        return _WORDS[text.strip().lower()]
-    except KeyError:
-        raise _InvalidError from None
-
-
-def number_from_text(text: str) -> int | float:
-    """Read a plain decimal number.
-
-    >>> number_from_text("2"), number_from_text(" 0.5 ")
-    (2, 0.5)
-
-    Raises:
-        ValueError: It is none; "nan", "inf" and "1_000" are none.
-    """
-    text = text.strip()
-    if len(text) > 40 or not _NUMBER.fullmatch(text):
-        raise _InvalidError
-    number = float(text)
-    return int(number) if number.is_integer() else number
-
-
 @dataclass(frozen=True)
 class _Setting:
     name: str
@@ -139,20 +70,20 @@ class _Setting:
     check: Callable[[Any], Any]
 
     def from_text(self, text: str) -> Any:
-        if self.check is _boolean:
+        if self.check is boolean:
             return boolean_from_text(text)
         return self.check(number_from_text(text))
 
 
 def _seconds(*, zero: bool, most: float = MAX_SECONDS) -> Callable[[Any], float]:
-    return lambda value: _bounded(value, most, zero=zero)
+    return lambda value: number_within(value, most, zero=zero)
 
 
 _RATE = _Setting(
     "global_rate_per_min",
     "FAL_QUEUE_RATE_PER_MIN",
     "starts per minute, a number > 0",
-    lambda value: _bounded(value, MAX_RATE_PER_MIN, zero=False),
+    lambda value: number_within(value, MAX_RATE_PER_MIN, zero=False),
 )
 _BURST = _Setting(
     "global_burst", "FAL_QUEUE_BURST", "a whole number >= 1", lambda value: whole_number(value, 1)
@@ -182,7 +113,7 @@ _SETTINGS = (
         "seconds, a number >= 0 (0 disables it)",
         _seconds(zero=True),
     ),
-    _Setting("sync_only", "FAL_QUEUE_SYNC_ONLY", "true or false", _boolean),
+    _Setting("sync_only", "FAL_QUEUE_SYNC_ONLY", "true or false", boolean),
 )
 _BY_NAME = {setting.name: setting for setting in _SETTINGS}
 _BY_VARIABLE = {setting.variable: setting for setting in _SETTINGS}
@@ -222,7 +153,7 @@ def load_queue_config(
     """Read a skill's file, lay the environment over it and check every value.
 
     Args:
-        path: The file; None or one that is not there means defaults.
+        path: The file; None means defaults. A wrapper whose own file is gone passes None.
         overrides: ``FAL_QUEUE_*`` variables by name.
         on_warning: Told about unknown keys, one line each.
 
@@ -230,7 +161,7 @@ def load_queue_config(
         ConfigurationError: Names the file and line or the variable, the value and what was
             expected. Nothing of a bad file is used.
     """
-    values = _read_file(path, on_warning) if path is not None and path.exists() else {}
+    values = _read_file(path, on_warning) if path is not None else {}
     return QueueConfig(**values | read_overrides(overrides))
 
 

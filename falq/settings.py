@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from falq.errors import ConfigurationError, InvalidKeyError, MissingKeyError, UsageError
-from falq.queue_config import (
-    VARIABLES,
+from falq.queue_config import VARIABLES, read_overrides
+from falq.values import (
+    MAX_SECONDS,
     boolean_from_text,
     number_from_text,
-    read_overrides,
+    number_within,
     whole_number,
 )
 
@@ -92,10 +93,16 @@ class Settings:
             allow_api_key_arg=bool(allowed),
             queue_overrides=env.queue_overrides(),
             look_up_grace_s=env.read_or(
-                LOOK_UP_GRACE_S, "FALQ_LOOK_UP_GRACE_S", "seconds, at least 0", _seconds
+                LOOK_UP_GRACE_S,
+                "FALQ_LOOK_UP_GRACE_S",
+                "seconds, at least 0, at most 31 days",
+                _seconds,
             ),
             download_timeout_s=env.read_or(
-                DOWNLOAD_TIMEOUT_S, "FALQ_DOWNLOAD_TIMEOUT_S", "seconds, more than 0", _some_seconds
+                DOWNLOAD_TIMEOUT_S,
+                "FALQ_DOWNLOAD_TIMEOUT_S",
+                "seconds, more than 0, at most 31 days",
+                _some_seconds,
             ),
         )
 
@@ -243,17 +250,11 @@ def _cap(text: str) -> int | None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(number_from_text(text))
-    if seconds < 0:
-        raise ValueError(text)
-    return seconds
+    return number_within(number_from_text(text), MAX_SECONDS, zero=True)
 
 
 def _some_seconds(text: str) -> float:
-    seconds = _seconds(text)
-    if not seconds:
-        raise ValueError(text)
-    return seconds
+    return number_within(number_from_text(text), MAX_SECONDS, zero=False)
 
 
 def _one_of(choices: tuple[_T, ...]) -> Callable[[str], _T]:

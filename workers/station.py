@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
+from pathlib import Path
+from typing import Any
 
 from redis import Redis
 
@@ -12,6 +14,7 @@ from falq.admission import Admission, Grant
 from falq.embedded import revive_server
 from falq.errors import FalqError, UsageError
 from falq.fal.client import FalClient
+from falq.files.spec import OutputSpec
 from falq.following import FollowRules
 from falq.home import ensure_home, spool_directory
 from falq.journal import Journal
@@ -90,16 +93,11 @@ class Station:
         return await _end(ledger, UsageError(reason, "falq runs no functions but its own"))
 
     def _pipeline(self, ledger: JournalLedger) -> Pipeline:
-        options = ledger.record.options
         return Pipeline(
             client=self.client,
             ledger=ledger,
             saver=self._saver,
-            follow=FollowRules(
-                poll_interval_s=float(options.get("poll_interval_s") or 5.0),
-                fixed_poll_s=options.get("fixed_poll_s"),
-                max_polls=options.get("max_polls"),
-            ),
+            follow=_read_options(ledger.record.options),
             submit=self._rules,
         )
 
@@ -118,6 +116,22 @@ class Station:
         await self.client.aclose()
         await self._saver.aclose()
         self.threads.close()
+
+
+def _read_options(options: Any) -> FollowRules:
+    """Read what a job's caller wants, before anything is sent for it.
+
+    Raises:
+        UsageError: It makes no sense; another attempt would not, either.
+    """
+    try:
+        output = OutputSpec.of(options)
+        Path(output.directory)
+        return FollowRules.of(options)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"the job's options cannot be read: {error}", "nothing was sent; call it again"
+        ) from error
 
 
 async def _end(ledger: JournalLedger, error: FalqError) -> JobRecord:

@@ -318,6 +318,18 @@ def test_a_request_that_runs_too_long_times_out_with_its_id():
     assert ledger.record.outcome["timings"]["total_s"] == pytest.approx(600, abs=10)
 
 
+@pytest.mark.parametrize("fixed_poll_s", [25.0, 30 * 86_400.0, float("inf")])
+@pytest.mark.parametrize("mode", ["queue", "sync"])
+def test_rare_polls_do_not_lengthen_a_jobs_time(mode, fixed_poll_s):
+    record = job(
+        mode=mode, phase="running", request_id="r1", submitting_at=BEGIN_AT, job_timeout_s=3.0
+    )
+    fal = ImaginaryFal(statuses=[RUNS], results=[StillRunningError("400")], history=[[running()]])
+    ledger = carry_out(fal, record, follow=FollowRules(fixed_poll_s=fixed_poll_s))
+    assert ended(ledger) == ("failed", "JobTimeoutError")
+    assert ledger.record.outcome["timings"]["total_s"] == pytest.approx(3.0, abs=0.5)
+
+
 def test_max_polls_is_kept_to_the_poll():
     fal = ImaginaryFal(statuses=[RUNS])
     ledger = carry_out(fal, follow=FollowRules(fixed_poll_s=1.0, max_polls=3))

@@ -15,7 +15,7 @@ def load(tmp_path):
         if text is not None:
             path.write_text(text)
         heard = [] if warnings is None else warnings
-        return load_queue_config(path, overrides or {}, heard.append)
+        return load_queue_config(path if text is not None else None, overrides or {}, heard.append)
 
     return load
 
@@ -37,9 +37,14 @@ def test_the_nine_defaults_are_those_of_the_contract():
     assert dataclasses.asdict(QueueConfig()) == DEFAULTS
 
 
-@pytest.mark.parametrize("text", [None, "", "# nothing\n", "---\n", "null\n"])
-def test_no_file_or_an_empty_one_gives_the_defaults(load, text):
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null\n"])
+def test_an_empty_file_gives_the_defaults(load, text):
     assert load(text) == QueueConfig()
+
+
+def test_a_file_that_is_named_must_be_there_or_a_slip_would_loosen_limits(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"nope\.yaml is no file"):
+        load_queue_config(tmp_path / "nope.yaml", {}, pytest.fail)
 
 
 def test_no_path_gives_the_defaults():

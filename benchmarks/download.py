@@ -100,7 +100,11 @@ async def run_falq(downloader: Downloader, url: str, directory: str) -> float:
     with OutputDirectory.open(directory) as into:
         started = time.perf_counter()
         saved = await downloader.fetch(
-            Artifact(url=url, field="video"), into, NamePlan(stem="falq"), deadline_s=60
+            Artifact(url=url, field="video"),
+            into,
+            NamePlan(stem="falq"),
+            label="test",
+            deadline_s=60,
         )
         took = time.perf_counter() - started
     if saved.bytes != SIZE_BYTES:

@@ -10,8 +10,9 @@ from typing import Any
 
 from falq.files.artifacts import SavedFile
 from falq.files.download import Downloader
+from falq.files.places import Opening
 from falq.files.policy import MediaPolicy
-from falq.files.save import Opening, save_result
+from falq.files.save import save_result
 from falq.files.sidecar import JobFacts
 from falq.files.spec import OutputSpec
 from falq.pipeline import Note, Saved

@@ -99,6 +99,7 @@ class Downloader:
         into: OutputDirectory,
         name: NamePlan,
         *,
+        label: str,
         deadline_s: float,
         sha256: str | None = None,
         on_progress: Progress | None = None,
@@ -112,6 +113,7 @@ class Downloader:
             artifact: What to fetch.
             into: Where to; stays open.
             name: How the file may be called.
+            label: Of this file of this job alone; see ``PartialFile``.
             deadline_s: Seconds for all attempts, counted from this download's turn.
             sha256: What somebody saw there before; other bytes are refused.
             on_progress: Called on the event loop.
@@ -125,6 +127,7 @@ class Downloader:
             artifact=artifact,
             into=into,
             name=name,
+            label=label,
             sha256=sha256,
             on_progress=on_progress or _unseen,
         )
@@ -194,6 +197,7 @@ class _Download:
     artifact: Artifact
     into: OutputDirectory
     name: NamePlan
+    label: str
     sha256: str | None
     on_progress: Progress
 
@@ -237,7 +241,7 @@ class _Download:
                 await asyncio.shield(self.downloader.in_thread(part.discard))
 
     async def _begin(self) -> PartialFile:
-        creating = self.downloader.in_thread(self.into.partial, self.name.stem)
+        creating = self.downloader.in_thread(self.into.partial, self.label)
         try:
             return await asyncio.shield(creating)
         except asyncio.CancelledError:

@@ -281,7 +281,7 @@ def ensure_writable(path: str) -> str:
     """
     try:
         with OutputDirectory.open(path) as directory:
-            directory.partial(f"falq-check-{os.getpid()}").discard()
+            directory.partial(f"check-{os.getpid()}").discard()
     except OutputError as err:
         raise UsageError(err.message, "choose another directory with --output") from err
     return absolute(path)

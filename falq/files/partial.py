@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import fcntl
 import hashlib
 import os
 import secrets
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 
@@ -29,6 +31,14 @@ _REASONS = {
 }
 
 
+class Lock(enum.Enum):
+    """What came of locking a file; some file systems of a network know no locks."""
+
+    OURS = enum.auto()
+    BUSY = enum.auto()
+    UNSUPPORTED = enum.auto()
+
+
 class PartialFile:
     """A temporary file in the directory where it is to stay.
 
@@ -38,8 +48,9 @@ class PartialFile:
     Args:
         directory_fd: The open directory, duplicated here.
         directory: Its path, for messages.
-        label: Makes the name, so that a job that is taken up again finds and replaces what
-            its killed predecessor left; no two files of a job share one.
+        label: A job's id and which of its files this is: makes the name, so that a job that is
+            taken up again finds and replaces what its killed predecessor left. A name that
+            anybody else might give a file would have that file removed.
         mode: Permissions; None leaves them to the umask.
     """
 
@@ -133,7 +144,7 @@ def writing(path: str) -> Iterator[None]:
 
 
 def _create(directory_fd: int, label: str) -> tuple[str, int]:
-    for name in (f".{label}.part", f".{label}-{secrets.token_hex(4)}.part"):
+    for name in (f".falq-{label}.part", f".falq-{label}-{secrets.token_hex(4)}.part"):
         for _ in range(3):
             fd = _open_locked(directory_fd, name)
             if fd is not None:
@@ -148,8 +159,9 @@ def _open_locked(directory_fd: int, name: str) -> int | None:
         fd = os.open(name, _FLAGS, 0o666, dir_fd=directory_fd)
     except FileExistsError:
         return None
-    # Between creation and lock another process may have taken the file for an abandoned one.
-    if _lock(fd) and os.fstat(fd).st_nlink > 0:
+    # Between creation and lock another process may have taken the file for an abandoned one;
+    # not where there are no locks: nobody removes anything there.
+    if _lock(fd) is not Lock.BUSY and os.fstat(fd).st_nlink > 0:
         return fd
     os.close(fd)
     return None
@@ -164,7 +176,7 @@ def _remove_stale(directory_fd: int, name: str) -> bool:
     except OSError:
         return False
     try:
-        if not _lock(fd):
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or _lock(fd) is not Lock.OURS:
             return False
         # Its writer may have ended since it was opened, and the name be another's by now.
         if os.path.samestat(os.fstat(fd), os.lstat(name, dir_fd=directory_fd)):
@@ -176,12 +188,11 @@ def _remove_stale(directory_fd: int, name: str) -> bool:
         os.close(fd)
 
 
-def _lock(fd: int) -> bool:
+def _lock(fd: int) -> Lock:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return Lock.BUSY
     except OSError:
-        # A file system without locks: nobody removes anything there either.
-        return True
-    return True
+        return Lock.UNSUPPORTED
+    return Lock.OURS

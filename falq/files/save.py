@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -23,7 +23,6 @@ from falq.files.artifacts import (
     is_data_uri,
     shown_url,
 )
-from falq.files.content import settle
 from falq.files.download import Downloader
 from falq.files.logs import render_logs
 from falq.files.names import (
@@ -35,19 +34,20 @@ from falq.files.names import (
     stem_of,
 )
 from falq.files.output import OutputDirectory
-from falq.files.sidecar import (
-    MAX_SIDECAR_BYTES,
-    JobFacts,
-    read_sidecar,
-    sidecar_name,
-    write_sidecar,
+from falq.files.places import (
+    Opening,
+    Places,
+    copy_file,
+    open_places,
+    own_files,
+    put_log,
+    put_sidecar,
 )
+from falq.files.sidecar import JobFacts, sidecar_name, write_sidecar
 from falq.files.spec import OutputSpec
 
 #: Told the artifact's field, its bytes so far and in all (None while unknown).
 FileProgress = Callable[[str, int, int | None], None]
-#: Opens the directory that files are saved to; blocks.
-Opening = Callable[[], OutputDirectory]
 #: Files of one job that are fetched at once.
 PARALLEL_FILES = 4
 #: Files of one job; a longer list is an attack or a mistake.
@@ -109,7 +109,7 @@ async def save_result(
     """
     opening = opening or partial(OutputDirectory.open, output.directory)
     async with downloader.results:
-        with contextlib.closing(await downloader.in_thread(_open, opening, output)) as places:
+        with contextlib.closing(await downloader.in_thread(open_places, opening, output)) as places:
             saving = _Saving(downloader, places, output, job, deadline_s, on_progress)
             files, failures = await saving.artifacts(result, known)
             log_path = await saving.logs(logs, files)
@@ -121,37 +121,10 @@ async def save_result(
     )
 
 
-@dataclass(frozen=True)
-class _Places:
-    """The output directory, and the one below it that ``-O`` may name."""
-
-    root: OutputDirectory
-    files: OutputDirectory
-
-    def close(self) -> None:
-        self.files.close()
-        self.root.close()
-
-
-def _open(opening: Opening, output: OutputSpec) -> _Places:
-    folder = root = opening()
-    try:
-        for part in (output.output_file or "").split("/")[:-1]:
-            inner = folder.below(part)
-            if folder is not root:
-                folder.close()
-            folder = inner
-    except BaseException:
-        folder.close()
-        root.close()
-        raise
-    return _Places(root, folder)
-
-
 @dataclass
 class _Saving:
     downloader: Downloader
-    places: _Places
+    places: Places
     output: OutputSpec
     job: JobFacts
     deadline_s: float
@@ -164,7 +137,7 @@ class _Saving:
         """Learn which files of this job are there from an earlier time."""
         stems = tuple(plan.stem for plan in plans)
         sidecars = await self.downloader.in_thread(
-            _own_files, self.places.files, self.job.job_id, stems
+            own_files, self.places.files, self.job.job_id, stems
         )
         for saved in (*known, *sidecars):
             if saved.url is not None and not is_data_uri(saved.url):
@@ -181,8 +154,8 @@ class _Saving:
         limit = asyncio.Semaphore(PARALLEL_FILES)
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._one(artifact, plan, limit))
-                for artifact, plan in zip(found, plans, strict=False)
+                group.create_task(self._one(number, artifact, plan, limit))
+                for number, (artifact, plan) in enumerate(zip(found, plans, strict=False), 1)
             ]
         outcomes = [task.result() for task in tasks]
         failures = [outcome for outcome in outcomes if isinstance(outcome, dict)]
@@ -211,21 +184,24 @@ class _Saving:
     def _some_id(self) -> str:
         return self.job.request_id or self.job.job_id
 
+    def _label(self, what: int | str) -> str:
+        return f"{safe_id(self.job.job_id)}-{what}"
+
     async def _one(
-        self, artifact: Artifact, plan: NamePlan, limit: asyncio.Semaphore
+        self, number: int, artifact: Artifact, plan: NamePlan, limit: asyncio.Semaphore
     ) -> SavedFile | dict[str, Any]:
         async with limit:
             try:
                 saved = (
                     await self._still_there(artifact)
-                    or await self._copied(artifact, plan)
-                    or await self._fetched(artifact, plan)
+                    or await self._copied(number, artifact, plan)
+                    or await self._fetched(number, artifact, plan)
                 )
             except ArtifactError as err:
                 return _failure(artifact, err)
             self.saved_bytes += saved.bytes
         if self.output.sidecar:
-            await self._sidecar(saved)
+            await self._sidecar(saved, self._label(f"{number}-sidecar"))
         return saved
 
     async def _still_there(self, artifact: Artifact) -> SavedFile | None:
@@ -238,14 +214,16 @@ class _Saving:
         found = await self.downloader.in_thread(self.places.files.digest, name)
         return saved if found == (saved.bytes, saved.sha256) else None
 
-    async def _copied(self, artifact: Artifact, plan: NamePlan) -> SavedFile | None:
+    async def _copied(self, number: int, artifact: Artifact, plan: NamePlan) -> SavedFile | None:
         """Take the file from where an earlier saving left it, even if fal has it no more."""
         saved = self.earlier.get(artifact.url)
         if saved is None:
             return None
-        return await self.downloader.in_thread(_copy, self.places.files, saved, plan)
+        return await self.downloader.in_thread(
+            copy_file, self.places.files, saved, plan, self._label(number)
+        )
 
-    async def _fetched(self, artifact: Artifact, plan: NamePlan) -> SavedFile:
+    async def _fetched(self, number: int, artifact: Artifact, plan: NamePlan) -> SavedFile:
         if self.saved_bytes >= self.downloader.policy.max_job_bytes:
             limit = self.downloader.policy.max_job_bytes
             message = f"the files of one job are larger than {limit:,} bytes together"
@@ -255,6 +233,7 @@ class _Saving:
             artifact,
             self.places.files,
             plan,
+            label=self._label(number),
             deadline_s=self.deadline_s,
             sha256=saved.sha256 if saved is not None else None,
             on_progress=self._progress_of(artifact),
@@ -271,7 +250,10 @@ class _Saving:
         plan = _plans(self.output, self.job, 1)[0]
         folder = self.places.files
         kept = await self.downloader.in_thread(
-            folder.save, text.encode(errors="replace"), plan.stem, plan.candidates("json")
+            folder.save,
+            text.encode(errors="replace"),
+            self._label("result"),
+            plan.candidates("json"),
         )
         return SavedFile(
             path=f"{folder.path}/{kept.name}",
@@ -281,12 +263,12 @@ class _Saving:
             sha256=kept.sha256,
         )
 
-    async def _sidecar(self, saved: SavedFile) -> None:
+    async def _sidecar(self, saved: SavedFile, label: str) -> None:
         name = sidecar_name(saved.path.rpartition("/")[2])
         text = write_sidecar(saved, self.job, datetime.now(UTC).isoformat(timespec="seconds"))
         try:
             await self.downloader.in_thread(
-                _put_sidecar, self.places.files, name, text, saved.sha256
+                put_sidecar, self.places.files, name, text, saved.sha256, label
             )
         except OutputError as err:
             self.warnings.append(err.message)
@@ -294,7 +276,9 @@ class _Saving:
     async def _log(self, text: bytes, folder: str | None, stem: str) -> str | None:
         names = NamePlan(stem=stem).candidates("log")
         try:
-            return await self.downloader.in_thread(_put_log, self.places, folder, text, names)
+            return await self.downloader.in_thread(
+                put_log, self.places, folder, text, names, self._label("log")
+            )
         except OutputError as err:
             self.warnings.append(err.message)
             return None
@@ -326,51 +310,3 @@ def _failure(artifact: Artifact, error: ArtifactError) -> dict[str, Any]:
         "error": error.message,
         "retryable": error.retryable,
     }
-
-
-def _copy(folder: OutputDirectory, saved: SavedFile, plan: NamePlan) -> SavedFile | None:
-    part = folder.copy(saved.path, plan.stem)
-    if part is None:
-        return None
-    try:
-        if (part.bytes, part.sha256) != (saved.bytes, saved.sha256):
-            return None
-        suffix = saved.path.rpartition(".")[2]
-        extension = settle(part.head, saved.content_type, suffix).extension
-        name = folder.keep(part, plan.candidates(extension))
-    finally:
-        part.discard()
-    return replace(saved, path=f"{folder.path}/{name}")
-
-
-def _own_files(folder: OutputDirectory, job_id: str, stems: tuple[str, ...]) -> list[SavedFile]:
-    return list(_told(folder, job_id, stems))
-
-
-def _told(folder: OutputDirectory, job_id: str, stems: tuple[str, ...]) -> Iterator[SavedFile]:
-    """Give the files that sidecars of a job tell of, under names that it may have."""
-    for name in folder.names():
-        if not (name.startswith(stems) and name.endswith(".json")):
-            continue
-        shown = read_sidecar(folder.read(name, MAX_SIDECAR_BYTES))
-        if shown is not None and shown["job_id"] == job_id:
-            path = f"{folder.path}/{name[: -len('.json')]}"
-            with contextlib.suppress(KeyError, TypeError):
-                yield SavedFile.from_dict({**shown, "path": path})
-
-
-def _put_sidecar(folder: OutputDirectory, name: str, text: bytes, sha256: str) -> None:
-    def outdated(taken: str) -> bool:
-        shown = read_sidecar(folder.read(taken, MAX_SIDECAR_BYTES))
-        return shown is not None and shown["sha256"] != sha256
-
-    told = read_sidecar(folder.read(name, MAX_SIDECAR_BYTES))
-    if told is None or told["sha256"] != sha256:
-        folder.save(text, name, [name], outdated)
-
-
-def _put_log(places: _Places, folder: str | None, text: bytes, names: Iterator[str]) -> str:
-    if folder is None:
-        return f"{places.files.path}/{places.files.save(text, 'log', names).name}"
-    with places.root.below(folder) as below:
-        return f"{below.path}/{below.save(text, 'log', names).name}"

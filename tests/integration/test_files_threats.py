@@ -115,7 +115,7 @@ async def fetch(server, path="/a", into=None, *, deadline_s=10.0, resolve=None, 
         with OutputDirectory.open(str(into)) as directory:
             artifact = Artifact(url=url, field="image")
             return await downloader.fetch(
-                artifact, directory, NamePlan(stem="cat"), deadline_s=deadline_s
+                artifact, directory, NamePlan(stem="cat"), label="test", deadline_s=deadline_s
             )
 
 
@@ -142,7 +142,9 @@ async def test_files_of_one_host_share_a_connection(server, tmp_path):
         with OutputDirectory.open(str(tmp_path)) as into:
             for name in ("a", "b"):
                 artifact = Artifact(url=f"{server.origin}/{name}", field="x")
-                await downloader.fetch(artifact, into, NamePlan(stem=name), deadline_s=5)
+                await downloader.fetch(
+                    artifact, into, NamePlan(stem=name), label="test", deadline_s=5
+                )
     assert server.hits == 1
 
 
@@ -418,7 +420,9 @@ async def test_many_downloads_wait_for_their_turn(server, tmp_path):
         with OutputDirectory.open(str(tmp_path)) as into:
             artifact = Artifact(url=f"{server.origin}/a", field="x")
             await asyncio.gather(*(
-                downloader.fetch(artifact, into, NamePlan(stem=f"{n}"), deadline_s=0.5)
+                downloader.fetch(
+                    artifact, into, NamePlan(stem=f"{n}"), label=f"test-{n}", deadline_s=0.5
+                )
                 for n in range(12)
             ))  # fmt: skip
     assert peak <= 3
@@ -456,7 +460,9 @@ async def fetch_tls(server, host, into):
     ) as downloader:
         with OutputDirectory.open(str(into)) as directory:
             artifact = Artifact(url=f"{origin}/a", field="x")
-            return await downloader.fetch(artifact, directory, NamePlan(stem="cat"), deadline_s=20)
+            return await downloader.fetch(
+                artifact, directory, NamePlan(stem="cat"), label="test", deadline_s=20
+            )
 
 
 async def test_tls_keeps_the_name_of_the_url_on_a_pinned_address(
@@ -496,4 +502,4 @@ async def test_an_httpx_error_never_leaves_the_downloader(tmp_path):
     async with Downloader(MediaPolicy(attempts=1), transport=Broken()) as downloader:
         with OutputDirectory.open(str(tmp_path)) as into, pytest.raises(DownloadError):
             artifact = Artifact(url="https://h/a", field="x")
-            await downloader.fetch(artifact, into, NamePlan(stem="a"), deadline_s=1)
+            await downloader.fetch(artifact, into, NamePlan(stem="a"), label="test", deadline_s=1)

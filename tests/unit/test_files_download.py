@@ -71,6 +71,7 @@ class Bench:
                     Artifact(url=url, field="image", **artifact),
                     into,
                     NamePlan(stem=stem),
+                    label="test",
                     deadline_s=5,
                     on_progress=lambda done, total: self.progress.append((done, total)),
                 )

@@ -29,7 +29,7 @@ def save(folder, data, *wanted, replaceable=lambda name: False):
 def test_a_file_appears_whole_under_its_name(folder, tmp_path):
     part = folder.partial("cat")
     part.write(b"half")
-    assert names(folder) == [".cat.part"]
+    assert names(folder) == [".falq-cat.part"]
     part.discard()
     assert save(folder, b"whole", "cat.png") == "cat.png"
     assert names(folder) == ["cat.png"]
@@ -135,12 +135,32 @@ def test_a_symbolic_link_below_the_directory_is_not_followed(folder, tmp_path):
 
 
 def test_what_a_killed_writer_left_is_replaced(folder, tmp_path):
-    (tmp_path / "out/.cat.part").write_bytes(b"torn")
+    (tmp_path / "out/.falq-cat.part").write_bytes(b"torn")
     part = folder.partial("cat")
-    assert part.name == ".cat.part"
-    assert names(folder) == [".cat.part"]
-    assert (tmp_path / "out/.cat.part").read_bytes() == b""
+    assert part.name == ".falq-cat.part"
+    assert names(folder) == [".falq-cat.part"]
+    assert (tmp_path / "out/.falq-cat.part").read_bytes() == b""
     part.discard()
+
+
+@pytest.mark.parametrize("name", [".cat.part", ".log.part", ".cat.png.json.part", ".result.part"])
+def test_a_strangers_hidden_file_is_left_alone(folder, tmp_path, name):
+    (tmp_path / "out" / name).write_bytes(b"precious")
+    save(folder, b"x", "cat.png")
+    folder.partial(name.strip(".").removesuffix(".part")).discard()
+    assert (tmp_path / "out" / name).read_bytes() == b"precious"
+
+
+def test_without_locks_nothing_is_taken_for_abandoned(folder, monkeypatch):
+    def no_locks(*args):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(partial_module.fcntl, "flock", no_locks)
+    one, other = folder.partial("cat"), folder.partial("cat")
+    one.write(b"1")
+    other.write(b"2")
+    assert folder.keep(one, ["cat.png"]) == "cat.png"
+    assert folder.keep(other, ["cat.png", "cat-2.png"]) == "cat-2.png"
 
 
 def test_two_living_writers_of_one_label_do_not_meet(folder):

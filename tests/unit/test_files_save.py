@@ -169,6 +169,31 @@ async def test_a_sidecar_of_a_file_that_is_gone_gives_way(bench):
     assert bench.sidecar("cat.png")["job_id"] == "other"
 
 
+async def test_hidden_files_of_strangers_survive_a_job_that_is_named_like_them(bench):
+    strange = [".cat.part", ".log.part", ".cat.png.json.part", ".flux-dev-764cabcf.part"]
+    bench.path.mkdir()
+    for name in strange:
+        (bench.path / name).write_text("precious")
+    spec = {"output_file": "cat.png", "save_logs_inline": True}
+    await bench.save(images(1), logs=LOGS, **spec)
+    assert [name for name in bench.names() if name.startswith(".")] == sorted(strange)
+
+
+async def test_each_file_of_a_job_has_a_temporary_name_of_its_own(bench, monkeypatch):
+    begun = []
+
+    class Noted(OutputDirectory):
+        def partial(self, label):
+            begun.append(label)
+            return super().partial(label)
+
+    monkeypatch.setattr("falq.files.save.OutputDirectory", Noted)
+    await bench.save(images(2), logs=LOGS, save_logs_inline=True)
+    await bench.save({"text": "hi"})
+    assert len(begun) == len(set(begun)) == 6
+    assert all(label.startswith("0197-job-") for label in begun)
+
+
 async def test_a_foreign_file_under_a_sidecars_name_is_left_alone(bench):
     bench.path.mkdir()
     (bench.path / "cat.png.json").write_text("mine")

@@ -1,0 +1,118 @@
+"""The places of a job's files, and what is put there beside downloads; everything blocks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from falq.files.artifacts import SavedFile
+from falq.files.content import settle
+from falq.files.names import NamePlan
+from falq.files.output import OutputDirectory
+from falq.files.sidecar import MAX_SIDECAR_BYTES, read_sidecar
+from falq.files.spec import OutputSpec
+
+#: Opens the directory that files are saved to.
+Opening = Callable[[], OutputDirectory]
+
+
+@dataclass(frozen=True)
+class Places:
+    """The output directory, and the one below it that ``-O`` may name."""
+
+    root: OutputDirectory
+    files: OutputDirectory
+
+    def close(self) -> None:
+        """Close both; safe to repeat."""
+        self.files.close()
+        self.root.close()
+
+
+def open_places(opening: Opening, output: OutputSpec) -> Places:
+    """Open the output directory and create those below it that ``-O`` names.
+
+    Raises:
+        OutputError: One is no plain directory; what ``opening`` raises comes through.
+    """
+    folder = root = opening()
+    try:
+        for part in (output.output_file or "").split("/")[:-1]:
+            inner = folder.below(part)
+            if folder is not root:
+                folder.close()
+            folder = inner
+    except BaseException:
+        folder.close()
+        root.close()
+        raise
+    return Places(root, folder)
+
+
+def copy_file(
+    folder: OutputDirectory, saved: SavedFile, plan: NamePlan, label: str
+) -> SavedFile | None:
+    """Copy a saved file from where it is; None when it is not there as it was.
+
+    Raises:
+        OutputError: Disk trouble, or no name is free.
+    """
+    part = folder.copy(saved.path, label)
+    if part is None:
+        return None
+    try:
+        if (part.bytes, part.sha256) != (saved.bytes, saved.sha256):
+            return None
+        suffix = saved.path.rpartition(".")[2]
+        extension = settle(part.head, saved.content_type, suffix).extension
+        name = folder.keep(part, plan.candidates(extension))
+    finally:
+        part.discard()
+    return replace(saved, path=f"{folder.path}/{name}")
+
+
+def own_files(folder: OutputDirectory, job_id: str, stems: tuple[str, ...]) -> list[SavedFile]:
+    """Give the files that sidecars of a job tell of, under names that it may have."""
+    return list(_told(folder, job_id, stems))
+
+
+def _told(folder: OutputDirectory, job_id: str, stems: tuple[str, ...]) -> Iterator[SavedFile]:
+    for name in folder.names():
+        if not (name.startswith(stems) and name.endswith(".json")):
+            continue
+        shown = read_sidecar(folder.read(name, MAX_SIDECAR_BYTES))
+        if shown is not None and shown["job_id"] == job_id:
+            path = f"{folder.path}/{name[: -len('.json')]}"
+            with contextlib.suppress(KeyError, TypeError):
+                yield SavedFile.from_dict({**shown, "path": path})
+
+
+def put_sidecar(folder: OutputDirectory, name: str, text: bytes, sha256: str, label: str) -> None:
+    """Save a sidecar, unless it is there; one that tells of other bytes gives way.
+
+    Raises:
+        OutputError: Disk trouble, or something else has the name.
+    """
+
+    def outdated(taken: str) -> bool:
+        shown = read_sidecar(folder.read(taken, MAX_SIDECAR_BYTES))
+        return shown is not None and shown["sha256"] != sha256
+
+    told = read_sidecar(folder.read(name, MAX_SIDECAR_BYTES))
+    if told is None or told["sha256"] != sha256:
+        folder.save(text, label, [name], outdated)
+
+
+def put_log(
+    places: Places, folder: str | None, text: bytes, names: Iterator[str], label: str
+) -> str:
+    """Save a log beside the files, or in a folder of the output directory; give its path.
+
+    Raises:
+        OutputError: Disk trouble, or no name is free.
+    """
+    if folder is None:
+        return f"{places.files.path}/{places.files.save(text, label, names).name}"
+    with places.root.below(folder) as below:
+        return f"{below.path}/{below.save(text, label, names).name}"

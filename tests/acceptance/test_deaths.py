@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -179,6 +179,21 @@ def paused_past_its_lease(scene: Scene) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def paused_with_its_reply(scene: Scene) -> dict[str, Any]:
+    """Stop a worker that alone will hear what became of a run, and wake it when all gave up."""
+    arguments = {"prompt": "late", "sandbox_latency": 1.0}
+    scene.home.sandbox.add_fault("history-late", model_id="sandbox/flux/schnell", seconds=300)
+    first = scene.home.start_worker()
+    job_id = scene.home.submit("sandbox/flux/schnell", arguments, SYNC)
+    until(lambda: scene.posts(arguments))
+    first.send_signal(signal.SIGSTOP)
+    scene.home.start_worker()
+    scene.await_phase(job_id, "unknown")
+    first.send_signal(signal.SIGCONT)
+    scene.await_phase(job_id, "done")
+    return {"record": scene.server.record(job_id), "posts": scene.posts(arguments)}
+
+
 def three_deaths(scene: Scene) -> dict[str, Any]:
     """Kill each worker that takes a job, three times."""
     arguments = {"prompt": "poison", "sandbox_latency": 80}
@@ -224,17 +239,21 @@ def asked_to_stop_twice(scene: Scene) -> dict[str, Any]:
 SCENARIOS = (
     asked_to_stop_twice,
     killed_at_many_steps, killed_before_submit, killed_before_the_id_is_stored,
-    killed_before_the_result_is_written, paused_past_its_lease, three_deaths,
+    killed_before_the_result_is_written, paused_past_its_lease, paused_with_its_reply,
+    three_deaths,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def played(
     scenes: Callable[[], Scene], pool: ThreadPoolExecutor
-) -> Callable[[Callable[[Scene], Any]], Any]:
+) -> Iterator[Callable[[Callable[[Scene], Any]], Any]]:
     """Play all scenarios at the same time: they mostly wait for leases to run out."""
     futures: dict[Any, Future[Any]] = {play: pool.submit(play, scenes()) for play in SCENARIOS}
-    return lambda play: futures[play].result(110)
+    yield lambda play: futures[play].result(110)
+    for future in futures.values():
+        future.cancel()
+    wait(futures.values())
 
 
 STEPS = {
@@ -285,6 +304,12 @@ def test_a_worker_that_was_only_paused_is_fenced_off_and_works_on(played) -> Non
     assert (seen["before"].phase, seen["before"].recovered) == ("done", True)
     assert seen["after"] == seen["before"]
     assert (len(seen["posts"]), len(seen["again"])) == (1, 1)
+
+
+def test_a_worker_that_was_thought_dead_still_tells_what_became_of_its_post(played) -> None:
+    seen = played(paused_with_its_reply)
+    assert seen["record"].outcome["status"] == "COMPLETED"
+    assert (len(seen["posts"]), paid(seen["posts"])) == (1, 1)
 
 
 def test_a_job_that_kills_its_workers_ends_with_its_request_id(played) -> None:

@@ -1,7 +1,8 @@
 """The fault table, rows of the wire: what each fault costs, saves and says, in both modes."""
 
 import json
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from falq.sandbox import RunningSandbox
 SYNC, QUEUE = "--sync-only", "--no-sync-only"
 #: Loses replies, and its history answers nothing (``cases`` scripts that).
 SILENT_HISTORY = "drop-registered/9"
+#: Are taken, but seem not to be; their history knows nothing of them (404).
+NO_HISTORY = ("503-registered/9", "405-registered/9", "html-502-registered/9")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,7 @@ CASES = [
     *unknown("408"),
     *unknown("409"),
     *unknown(SILENT_HISTORY, taken=1),
+    *(case for name in NO_HISTORY for case in unknown(name, taken=1)),
     # Proved absent: 5xx three times at most.
     *both("503", code=5, posts=3, paid=0, error="NetworkError", retryable=True),
     *both("html-502", code=5, posts=3, paid=0, error="NetworkError", retryable=True),
@@ -129,6 +133,12 @@ class Cases:
             case.mode, *case.flags,
         )  # fmt: skip
 
+    def end(self) -> None:
+        """Leave nothing running: a test process may have had only some of the cases to look at."""
+        for ran in self._ran.values():
+            ran.cancel()
+        wait(self._ran.values())
+
     def result(self, case: Case) -> Run:
         return self._ran[case.id].result(100)
 
@@ -138,9 +148,13 @@ class Cases:
 
 
 @pytest.fixture(scope="module")
-def cases(shared: Home, pool: ThreadPoolExecutor, sandbox: RunningSandbox) -> Cases:
+def cases(shared: Home, pool: ThreadPoolExecutor, sandbox: RunningSandbox) -> Iterator[Cases]:
     sandbox.add_fault("history-5xx", model_id=f"sandbox/fault/{SILENT_HISTORY}")
-    return Cases(shared, pool, CASES)
+    for name in NO_HISTORY:
+        sandbox.add_fault("404", op="history", model_id=f"sandbox/fault/{name}")
+    made = Cases(shared, pool, CASES)
+    yield made
+    made.end()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -13,7 +13,7 @@ from falq import keys
 from falq.limits import Limits
 from falq.phases import Phase, reopenable_from
 from falq.record import JobRecord
-from workers.bookkeeping import phase_to_resume
+from workers.bookkeeping import given_up, phase_to_resume
 
 
 def rq_queue(world: World, name: str = "q") -> Queue:
@@ -206,6 +206,13 @@ def test_a_requeue_goes_on_where_nothing_is_paid_again(known, to):
     record = JobRecord(job_id="a", **known)
     assert phase_to_resume(record) == to
     assert Phase(record.phase) in reopenable_from(to)
+
+
+def test_a_requeue_pays_for_nothing_that_a_person_gave_up():
+    given = {"phase": "failed", "error": {"may_be_billed": True}}
+    assert given_up(JobRecord(job_id="a", **given))
+    assert not given_up(JobRecord(job_id="a", **given, request_id="r"))
+    assert not given_up(JobRecord(job_id="a", phase="failed", error={"may_be_billed": False}))
 
 
 def test_rq_reads_a_job_of_falq_as_its_own(redis_client):

@@ -79,11 +79,27 @@ _BRANDS = {
 _TEXTS = frozenset({"txt", "json", "csv", "srt", "vtt", "md", "yaml", "obj", "gltf", "stl", "xml"})
 #: A ZIP may be one of these when it is announced as one.
 _ZIPS = frozenset({"usdz", "3mf", "npz"})
-#: What an error page, a login page or an attack is, and media never are.
-_NEVER_MEDIA = frozenset({"html", "xml", "json", "exe"})
-_MARKUP = re.compile(
-    r"^\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(!doctype\s+)?(\w+)", re.IGNORECASE | re.DOTALL
+#: What an error page, a login page or an attack is.
+_PAGES = frozenset({"html", "xml", "exe"})
+#: What a refusal in few words or an error in JSON is.
+_PLAIN = frozenset({"txt", "json"})
+_ARCHIVES = frozenset({"pdf", "zip", "gz", "7z", "tar", "zst"})
+#: Kinds that have a signature of bytes, beside pictures, sounds and films.
+_WITHOUT_TEXT = _ARCHIVES | {"glb", "safetensors", "npy", "npz"}
+#: Media types of texts and archives; servers guess the last one for TypeScript.
+_LOOSE_MEDIA = frozenset({
+    "image/x-portable-bitmap", "image/x-portable-graymap", "image/x-portable-pixmap",
+    "image/x-portable-anymap", "image/x-xbitmap", "image/x-xpixmap", "image/vnd.dxf",
+    "image/openraster", "audio/mpegurl", "audio/x-mpegurl", "audio/x-scpls", "video/mp2t",
+})  # fmt: skip
+#: How the text forms of meshes begin or what they hold: OBJ, STL, PLY, USD, glTF.
+_MESH = re.compile(
+    rb'^\s*(?:#|v |o |g |mtllib |solid|ply|OFF)|"(?:asset|accessors|buffers|meshes|scenes?)"'
 )
+_MARKUP = re.compile(
+    r"^\s*(?:(?:<\?.*?\?>|<!--.*?-->)\s*)*<(!doctype\s+)?(\w+:)?(\w+)", re.IGNORECASE | re.DOTALL
+)
+_HTML = frozenset({"html", "head", "body", "title", "script"})
 
 
 def sniff(head: bytes) -> Content | None:
@@ -125,21 +141,44 @@ def by_suffix(suffix: str) -> Content | None:
 
 
 def contradiction(head: bytes, announced: str | None) -> str | None:
-    """Say why bytes cannot be the picture, sound or film that was announced; None if they can.
+    """Say why bytes cannot be what was announced; None if they can.
 
     One media format in place of another is let through (the bytes decide the name), and so
-    are bytes that nobody knows; web pages, error documents and programs are not.
+    are bytes that nobody knows; web pages, error documents and programs are not, nor a text
+    or an archive in place of a picture, sound or film.
 
     >>> contradiction(b"<!doctype html><title>Sign in", "image/png")
     'announced as image/png, but it is text/html'
+    >>> contradiction(b"v 0 0 0", "model/obj")
     """
-    major = (announced or "").partition("/")[0]
     found = sniff(head)
-    if announced == "image/svg+xml" or major not in ("image", "video", "audio") or found is None:
+    if found is None or announced is None:
         return None
-    if found.extension not in _NEVER_MEDIA:
+    if found.extension not in _never(announced) or _may_be_text(head, announced, found.extension):
         return None
     return f"announced as {announced}, but it is {found.content_type}"
+
+
+def _never(announced: str) -> frozenset[str]:
+    """Give the extensions of what cannot be meant by an announced type."""
+    major, extension = announced.partition("/")[0], ""
+    if announced in BY_TYPE:
+        extension = BY_TYPE[announced].extension
+    if announced in _LOOSE_MEDIA:
+        return _PAGES | {"json"}
+    if major in ("image", "video", "audio"):
+        return _PAGES | _PLAIN | _ARCHIVES
+    if extension in _WITHOUT_TEXT:
+        return _PAGES | _PLAIN
+    pages = _PAGES - {"xml"} if announced.endswith("+xml") else _PAGES
+    return pages if major == "model" or extension == "json" else frozenset()
+
+
+def _may_be_text(head: bytes, announced: str, found: str) -> bool:
+    """Tell texts that some tools announce as their binary sisters, and pictures that are text."""
+    if announced.startswith("image/svg"):
+        return found in ("xml", "gz") or (found == "txt" and b"<" in head)
+    return announced == "model/gltf-binary" and _MESH.search(head) is not None
 
 
 def _binary(head: bytes) -> str | None:
@@ -193,7 +232,7 @@ def _markup(text: str) -> str | None:
     tag = _MARKUP.match(text)
     if tag is None:
         return "xml" if text.lstrip().startswith("<?xml") else None
-    name = tag[2].lower()
-    if name == "svg" or (tag[1] is None and "<svg" in text.lower()):
+    name = tag[3].lower()
+    if name == "svg":
         return "svg"
-    return "html" if name in ("html", "head", "body", "title", "script") else "xml"
+    return "html" if name in _HTML else "xml"

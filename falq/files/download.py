@@ -25,7 +25,7 @@ from falq.files.artifacts import (
     shown_url,
 )
 from falq.files.body import BodyGauge, data_pieces, data_type, decoded
-from falq.files.content import UNKNOWN_TYPE, contradiction, settle
+from falq.files.content import UNKNOWN_TYPE, by_suffix, contradiction, settle
 from falq.files.names import NamePlan
 from falq.files.output import OutputDirectory
 from falq.files.partial import PartialFile
@@ -45,6 +45,9 @@ WRITERS = 4
 _HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "falq"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429})
+_NEVER_EMPTY = ("image/", "video/", "audio/", "model/")
+#: A suffix of films is TypeScript's, too.
+_AMBIGUOUS = frozenset({"ts"})
 _T = TypeVar("_T")
 
 
@@ -189,6 +192,24 @@ class Downloader:
         raise AssertionError("the last attempt returns or raises")
 
 
+@dataclass(frozen=True)
+class _Body:
+    """The bytes of an artifact as they come, and what is known about them beforehand.
+
+    Attributes:
+        announced: Content type.
+        size: Told to whoever watches.
+        expected: Fewer bytes were cut short, and may come whole the next time.
+        exact: Any other number of bytes is an error for good.
+    """
+
+    pieces: AsyncIterator[bytes]
+    announced: str | None
+    size: int | None = None
+    expected: int | None = None
+    exact: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Download:
     """One artifact on its way to disk."""
@@ -204,7 +225,8 @@ class _Download:
     async def attempt(self) -> SavedFile:
         url = self.artifact.url
         if is_data_uri(url):
-            return await self._save(_gently(data_pieces(url)), data_type(url), None, None)
+            body = _Body(_gently(data_pieces(url)), data_type(url), exact=self.artifact.size)
+            return await self._save(body)
         try:
             async with self.downloader.open(url) as response:
                 return await self._receive(response)
@@ -222,20 +244,14 @@ class _Download:
         framed = size is not None or "transfer-encoding" in response.headers
         expected = size if framed else self.artifact.size
         pieces = decoded(response, self.artifact.url)
-        return await self._save(pieces, announced, size, expected)
+        return await self._save(_Body(pieces, announced, size, expected))
 
-    async def _save(
-        self,
-        pieces: AsyncIterator[bytes],
-        announced: str | None,
-        size: int | None,
-        expected: int | None,
-    ) -> SavedFile:
+    async def _save(self, body: _Body) -> SavedFile:
         part = await self._begin()
         try:
-            await self._write(part, pieces, size)
-            self._check(part, announced, expected)
-            return await self._keep(part, announced)
+            await self._write(part, body.pieces, body.size)
+            self._check(part, body)
+            return await self._keep(part, body.announced)
         finally:
             if not part.closed:
                 await asyncio.shield(self.downloader.in_thread(part.discard))
@@ -261,19 +277,29 @@ class _Download:
         await behind.finish()
         self.on_progress(gauge.bytes, size)
 
-    def _check(self, part: PartialFile, announced: str | None, expected: int | None) -> None:
+    def _check(self, part: PartialFile, body: _Body) -> None:
         shown = shown_url(self.artifact.url)
-        if expected is not None and part.bytes < expected:
-            raise DownloadError(f"{shown} was cut short: {part.bytes:,} of {expected:,} bytes")
-        major = (announced or "").partition("/")[0]
-        if part.bytes == 0 and major in ("image", "video", "audio", "model"):
-            raise DownloadError(f"{shown} is empty, expected {announced}")
-        reason = contradiction(part.head, announced)
-        if reason is not None:
-            raise DownloadError(f"{shown} is not what it should be: {reason}", retryable=False)
+        if body.expected is not None and part.bytes < body.expected:
+            raise DownloadError(f"{shown} was cut short: {part.bytes:,} of {body.expected:,} bytes")
+        if body.exact not in (None, part.bytes):
+            message = f"{shown} has {part.bytes:,} bytes, announced were {body.exact:,}"
+            raise DownloadError(message, retryable=False)
+        for announced in filter(None, (body.announced, self._fals_type())):
+            if part.bytes == 0 and announced.startswith(_NEVER_EMPTY):
+                raise DownloadError(f"{shown} is empty, expected {announced}")
+            reason = contradiction(part.head, announced)
+            if reason is not None:
+                raise DownloadError(f"{shown} is not what it should be: {reason}", retryable=False)
         if self.sha256 not in (None, part.sha256):
             message = f"{shown} is not the file that was there before (sha256 differs)"
             raise DownloadError(message, retryable=False)
+
+    def _fals_type(self) -> str | None:
+        """Give the type by fal's word, else by the name: the media host's is another one."""
+        name = self.artifact.file_name or ""
+        suffix = _suffix(self.artifact.url) or name.rpartition(".")[2]
+        named = by_suffix(suffix) if suffix not in _AMBIGUOUS else None
+        return self.artifact.content_type or (named.content_type if named else None)
 
     async def _keep(self, part: PartialFile, announced: str | None) -> SavedFile:
         url = self.artifact.url

@@ -100,9 +100,38 @@ def test_bytes_decide_before_the_announced_type_before_the_suffix(
     assert settle(head, announced, suffix).extension == extension
 
 
-@pytest.mark.parametrize("head", [b"<html>", b'{"detail": "no"}', b"\x7fELF", b"#!/bin/sh"])
-def test_pages_errors_and_programs_are_no_pictures(head):
-    assert contradiction(head, "image/png")
+PAGE, DENIED, ERROR = b"<!doctype html><title>x", b"Access denied", b'{"detail": "no"}'
+PDF, ZIP, GZ = b"%PDF-1.7", b"PK\3\4", b"\x1f\x8b\x08"
+
+
+@pytest.mark.parametrize("announced", ["image/png", "video/mp4", "audio/mpeg", "image/odd"])
+@pytest.mark.parametrize(
+    "head",
+    [PAGE, b"<html>", ERROR, DENIED, PDF, ZIP, GZ, b"\x7fELF", b"#!/bin/sh", b"<div><svg/></div>"],
+)
+def test_pages_texts_archives_and_programs_are_no_media(head, announced):
+    assert contradiction(head, announced)
+
+
+@pytest.mark.parametrize(
+    ("head", "announced"),
+    [
+        (PAGE, "model/gltf-binary"),
+        (b"<Error/>", "model/gltf-binary"),
+        (b"\x7fELF", "model/obj"),
+        (DENIED, "model/gltf-binary"),
+        (ERROR, "model/gltf-binary"),
+        (PAGE, "application/x-safetensors"),
+        (ERROR, "application/x-safetensors"),
+        (PAGE, "application/zip"),
+        (PAGE, "application/json"),
+        (PAGE, "image/svg+xml"),
+        (DENIED, "image/svg+xml"),
+        (b"<html><svg></svg></html>", "image/svg+xml"),
+    ],
+)
+def test_a_page_or_an_error_is_no_mesh_no_weights_and_no_drawing(head, announced):
+    assert contradiction(head, announced)
 
 
 @pytest.mark.parametrize(
@@ -111,10 +140,33 @@ def test_pages_errors_and_programs_are_no_pictures(head):
         (b"\xff\xd8\xff", "image/png"),
         (b"\x00\x01\x02", "image/png"),
         (b"<svg/>", "image/svg+xml"),
+        (b"<svg/>", "image/png"),
+        (b'<?xml version="1.0"?><?xml-stylesheet href="a"?><svg:svg/>', "image/svg+xml"),
+        (b"<?xml version='1.0'?><!-- " + b"x" * 990, "image/svg+xml"),
+        (b"<!-- " + b"x" * 990, "image/svg+xml"),
+        (GZ, "image/svg+xml"),
         (b'{"a": 1}', "application/json"),
+        (b"a,b", "application/json"),
         (b"<html>", "text/html"),
+        (b"<html>", "text/plain"),
+        (b"<html>", "application/octet-stream"),
         (b"GIF89a", "video/mp4"),
+        (b"P3\n1 1\n255\n", "image/x-portable-pixmap"),
+        (b"#EXTM3U", "audio/x-mpegurl"),
+        (b"export const a = 1", "video/mp2t"),
         (b"{", None),
+        (b"v 0 0 0", "model/obj"),
+        (b"solid cube", "model/stl"),
+        (b"v 0 0 0", "model/gltf-binary"),
+        (b'{"accessors": []}', "model/gltf-binary"),
+        (b'{"asset": {}}', "model/gltf+json"),
+        (b"<COLLADA/>", "model/vnd.collada+xml"),
+        (ZIP, "model/vnd.usdz+zip"),
+        (ZIP, "model/obj"),
+        (ZIP, "application/zip"),
+        (ZIP, "application/json"),
+        (PDF, "application/pdf"),
+        (b"1\n00:00:01", "application/x-subrip"),
     ],
 )
 def test_other_media_unknown_bytes_and_what_was_announced_are_let_through(head, announced):

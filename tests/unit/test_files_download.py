@@ -168,6 +168,26 @@ async def test_what_is_no_picture_is_not_saved_as_one(bench, body):
     assert not error.retryable
 
 
+@pytest.mark.parametrize("kind", ["text/html", "text/plain", "application/json", None])
+async def test_fals_word_counts_beside_that_of_the_media_host(bench, kind):
+    page = reply(b"<!doctype html><title>Sign in", kind=kind)
+    error = await bench.fails(page, content_type="image/png")
+    assert "but it is text/html" in error.message
+
+
+async def test_a_page_under_a_pictures_name_is_none_though_fal_announces_nothing(bench):
+    assert (await bench.fails(reply(b"<html>", kind="text/html"))).retryable is False
+    saved = await bench.fetch(reply(b"<html>", kind="text/html"), url="https://h/page")
+    assert saved.path.endswith(".html")
+
+
+async def test_a_text_that_is_announced_as_one_is_saved(bench):
+    text = reply(b"export const a = 1", kind="video/mp2t")
+    assert (await bench.fetch(text, url="https://h/a.ts")).bytes == 18
+    notes = reply(b"notes", kind="text/plain")
+    assert (await bench.fetch(notes, url="https://h/a.txt", content_type="text/plain")).bytes == 5
+
+
 async def test_fals_content_type_stands_in_for_a_missing_one(bench):
     error = await bench.fails(reply(b"<html>", kind=None), content_type="image/png")
     assert "announced as image/png" in error.message
@@ -178,7 +198,8 @@ async def test_an_empty_picture_is_none(bench):
 
 
 async def test_an_empty_text_is_one(bench):
-    assert (await bench.fetch(reply(b"", kind="text/plain"))).path.endswith("cat.txt")
+    empty = reply(b"", kind="text/plain")
+    assert (await bench.fetch(empty, url="https://h/a.txt")).path.endswith("cat.txt")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 import re
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 import httpx
 
@@ -15,8 +16,13 @@ from falq.files.artifacts import shown_url
 
 #: Bytes that one step of decoding gives at most: a bomb grows no further than this unseen.
 _PIECE_BYTES = 256 * 1024
+#: Compressed bytes that one step is fed: what is left of them is copied at each member's end.
+_FED_BYTES = 16 * 1024
+#: Members of one gzip body; a block-wise one (BGZF) of 100 MiB has some 1,600.
+_MAX_MEMBERS = 10_000
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _WHITE = re.compile(r"\s")
+_BASE64URL = str.maketrans("-_", "+/")
 
 
 class BodyGauge:
@@ -58,11 +64,14 @@ class BodyGauge:
         return DownloadError(message, hint, retryable=False)
 
 
-async def decoded(response: httpx.Response, url: str) -> AsyncIterator[bytes]:
+async def decoded(response: httpx.Response, url: str, max_bytes: int) -> AsyncIterator[bytes]:
     """Read a body in pieces of bounded size, undoing at most one gzip or deflate.
 
+    Whoever reads counts what it gives; the compressed bytes have the same limit, for they may
+    amount to nothing.
+
     Raises:
-        DownloadError: An encoding that was never asked for, or broken data.
+        DownloadError: An encoding that was never asked for, broken data, or too much of it.
     """
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
@@ -72,10 +81,12 @@ async def decoded(response: httpx.Response, url: str) -> AsyncIterator[bytes]:
     if encoding not in ("gzip", "x-gzip", "deflate"):
         message = f"{shown_url(url)} came with content-encoding {encoding[:60]!r}, unasked for"
         raise DownloadError(message, retryable=False)
-    inflating = _Inflating(url)
+    inflating = _Inflating(url, max_bytes)
     async for raw in _raw(response):
-        for piece in inflating.feed(raw):
-            yield piece
+        for start in range(0, len(raw), _FED_BYTES):
+            for piece in inflating.feed(raw[start : start + _FED_BYTES]):
+                yield piece
+            await asyncio.sleep(0)
     inflating.finish()
 
 
@@ -87,19 +98,36 @@ def _raw(response: httpx.Response) -> httpx.AsyncByteStream:
 
 
 class _Inflating:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, max_bytes: int) -> None:
         self._url = url
+        # What cannot be compressed grows by less than a hundredth.
+        self._left = max_bytes + max_bytes // 100 + _FED_BYTES
         self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._members = 1
 
     def feed(self, raw: bytes) -> Iterator[bytes]:
+        self._left -= len(raw)
+        if self._left < 0:
+            raise self._too_much("is larger than the limit though it is compressed")
         try:
             while raw:
                 if self._inflater.eof:
-                    self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
-                yield self._inflater.decompress(raw, _PIECE_BYTES)
+                    self._begin_member()
+                piece = self._inflater.decompress(raw, _PIECE_BYTES)
+                if piece:
+                    yield piece
                 raw = self._inflater.unconsumed_tail or self._inflater.unused_data
         except zlib.error as err:
             raise DownloadError(f"{shown_url(self._url)} is broken: {err}") from err
+
+    def _begin_member(self) -> None:
+        self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._members += 1
+        if self._members > _MAX_MEMBERS:
+            raise self._too_much("consists of too many compressed pieces")
+
+    def _too_much(self, reason: str) -> DownloadError:
+        return DownloadError(f"{shown_url(self._url)} {reason}", retryable=False)
 
     def finish(self) -> None:
         if not self._inflater.eof:
@@ -116,9 +144,11 @@ def data_type(url: str) -> str:
 
 
 def data_pieces(url: str) -> Iterator[bytes]:
-    """Decode a ``data:`` URI piece by piece.
+    """Decode a ``data:`` URI piece by piece; both alphabets of base64 are understood.
 
-    >>> b"".join(data_pieces("data:text/plain;base64,aGVsbG8="))
+    A character that belongs to none is an error: left out, it would shift all that follows.
+
+    >>> b"".join(data_pieces("data:text/plain;base64,aGVsbG8%3D"))
     b'hello'
 
     Raises:
@@ -127,14 +157,24 @@ def data_pieces(url: str) -> Iterator[bytes]:
     head, comma, body = url.partition(",")
     if not comma:
         raise DownloadError(f"{head[:60]!r} is no data: URI: it has no comma", retryable=False)
-    if not head.lower().endswith(";base64"):
+    if not _WHITE.sub("", head).lower().endswith(";base64"):
         yield unquote_to_bytes(body)
         return
-    body = _WHITE.sub("", body) if _WHITE.search(body) else body
+    body = _plain_base64(body)
     step = _PIECE_BYTES // 3 * 4
     try:
         for start in range(0, len(body), step):
-            yield binascii.a2b_base64(body[start : start + step])
+            piece = body[start : start + step]
+            if piece.endswith("=") and start + step < len(body):
+                raise ValueError("padding within the data")
+            yield binascii.a2b_base64(piece, strict_mode=True)
     except (binascii.Error, ValueError) as err:
         message = f"a data: URI of {data_type(url)[:60]} is broken: {err}"
         raise DownloadError(message, retryable=False) from err
+
+
+def _plain_base64(body: str) -> str:
+    """Undo what URIs do to base64: percent signs, the alphabet for URLs, missing padding."""
+    body = unquote(body) if "%" in body else body
+    body = _WHITE.sub("", body) if _WHITE.search(body) else body
+    return body.translate(_BASE64URL) + "=" * (-len(body) % 4)

@@ -235,15 +235,15 @@ class _Download:
             raise DownloadError(f"{shown_url(url)} could not be fetched: {reason}") from err
 
     async def _receive(self, response: httpx.Response) -> SavedFile:
-        size = _length(response)
-        BodyGauge(self.artifact.url, self.downloader.policy.max_bytes).expect(size)
+        size, max_bytes = _length(response), self.downloader.policy.max_bytes
+        BodyGauge(self.artifact.url, max_bytes).expect(size)
         announced = content_type_of(response.headers.get("content-type"))
         if announced in (None, UNKNOWN_TYPE, "binary/octet-stream"):
             announced = self.artifact.content_type or announced
         # Without length and chunks a cut body looks whole: then fal's own word counts.
         framed = size is not None or "transfer-encoding" in response.headers
         expected = size if framed else self.artifact.size
-        pieces = decoded(response, self.artifact.url)
+        pieces = decoded(response, self.artifact.url, max_bytes)
         return await self._save(_Body(pieces, announced, size, expected))
 
     async def _save(self, body: _Body) -> SavedFile:

@@ -1,8 +1,12 @@
 """The downloader's decisions, over a transport that answers from a list."""
 
+import asyncio
+import base64
 import gzip
 import hashlib
+import time
 import zlib
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -14,7 +18,7 @@ from falq.files.names import NamePlan
 from falq.files.output import OutputDirectory
 from falq.files.policy import MediaPolicy
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(91) + bytes([251, 240, 0, 255, 239, 190, 255, 254])
 URL = "https://cdn.example/files/a.png"
 
 
@@ -216,6 +220,45 @@ async def test_an_encoding_that_was_not_asked_for_is_undone_and_counted(bench, e
     assert "larger than the limit" in error.message
 
 
+async def test_compressed_pieces_of_nothing_do_not_hold_up_other_jobs(bench):
+    longest = 0.0
+
+    async def watch():
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - before)
+
+    watching = asyncio.create_task(watch())
+    body = gzip.compress(b"") * (8 * 1024 * 1024 // 20)
+    error = await bench.fails(reply(body, content_encoding="gzip"))
+    watching.cancel()
+    assert "too many compressed pieces" in error.message
+    assert longest < 0.25
+
+
+async def test_a_compressed_body_has_the_limit_itself(bench):
+    async def endless():
+        yield gzip.compress(PNG)[:10] + b"\0\0\0\xff\xff" * 1000
+        while True:
+            yield b"\0\0\0\xff\xff" * 10_000
+
+    class Endless(httpx.AsyncByteStream):
+        def __aiter__(self):
+            return endless()
+
+    error = await bench.fails(
+        reply(Endless(), content_encoding="gzip"), policy=MediaPolicy(max_bytes=1 << 20)
+    )
+    assert "though it is compressed" in error.message
+
+
+async def test_compression_in_several_members_is_undone(bench):
+    body = gzip.compress(PNG[:50]) + gzip.compress(b"") + gzip.compress(PNG[50:])
+    assert (await bench.fetch(reply(body, content_encoding="gzip"))).bytes == len(PNG)
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "compress"])
 async def test_other_and_nested_encodings_are_refused(bench, encoding):
     assert encoding in (await bench.fails(reply(content_encoding=encoding))).message
@@ -257,6 +300,36 @@ async def test_a_data_uri_is_decoded_without_any_request(bench):
     assert bench.script.requests == []
     assert (saved.path, saved.bytes) == (str(bench.path / "cat.png"), 8)
     assert "iVBOR" not in saved.url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        base64.b64encode(PNG).decode(),
+        base64.b64encode(PNG).decode().rstrip("="),
+        base64.urlsafe_b64encode(PNG).decode(),
+        quote(base64.b64encode(PNG).decode(), safe=""),
+        base64.encodebytes(PNG).decode(),
+    ],
+)
+async def test_every_spelling_of_base64_gives_the_same_bytes(bench, text):
+    saved = await bench.fetch(reply(), url=f"data:image/png;base64,{text}", size=len(PNG))
+    assert saved.sha256 == hashlib.sha256(PNG).hexdigest()
+
+
+@pytest.mark.parametrize("text", ["iVBO!Rw0KGgo=", "iVBORw0KGgo=====", "iVBO=Rw0KGgo", "iVBOé"])
+async def test_base64_with_strange_characters_is_no_file(bench, text):
+    assert "is broken" in (await bench.fails(reply(), url=f"data:image/png;base64,{text}")).message
+
+
+async def test_padding_in_the_midst_of_a_long_data_uri_is_an_error(bench):
+    text = "A" * (256 * 1024 // 3 * 4 - 2) + "==" + "AAAA"
+    await bench.fails(reply(), url=f"data:image/png;base64,{text}")
+
+
+async def test_a_data_uri_of_another_size_than_fals_is_an_error(bench):
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    assert not (await bench.fails(reply(), url=url, size=len(PNG) + 1)).retryable
 
 
 @pytest.mark.parametrize("url", ["data:image/png;base64,A", "data:nothing"])

@@ -6,6 +6,7 @@ rq or httpx, and falq imports neither ``workers`` nor ``generator``.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -87,6 +88,7 @@ def falq() -> None:
 
 def run(command: click.Command, args: Sequence[str], prog_name: str = "falq") -> int:
     """Run a command and give its exit code; no traceback of an expected error gets out."""
+    _leave_no_core_file()
     try:
         outcome: Any = command.main(args=list(args), prog_name=prog_name, standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -99,6 +101,14 @@ def run(command: click.Command, args: Sequence[str], prog_name: str = "falq") ->
     except Exception as error:  # noqa: BLE001  # no traceback reaches a user
         return fail(_known(error))
     return outcome if isinstance(outcome, int) else 0
+
+
+def _leave_no_core_file() -> None:
+    """Keep the key, which callers and workers hold in memory, off the disk if we crash."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _known(error: Exception) -> FalqError:

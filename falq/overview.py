@@ -281,7 +281,7 @@ def job_line(record: JobRecord, now: float) -> JobLine:
         phase=record.phase,
         age_s=_span(record.created_at, until),
         in_phase_s=_span(entered, now),
-        request_id=record.request_id,
+        request_id=record.shown_request_id,
         worker=record.worker if record.phase in ACTIVE else None,
         error=None if message is None else redact(str(message)),
     )

@@ -81,6 +81,11 @@ class JobRecord:
         """Whether fal may know of the job."""
         return self.submits > 0
 
+    @property
+    def shown_request_id(self) -> str | None:
+        """Fal's id for people: that of a refused run is known from its refusal alone."""
+        return self.request_id or (self.error or {}).get("request_id")
+
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "int": int,

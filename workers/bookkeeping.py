@@ -223,8 +223,12 @@ class Bookkeeping:
                 self._lose(job_id)
 
     def _reap(self) -> None:
-        for job_id, phase in self._admission.reap():
-            log.warning("its holder is gone", extra={"job_id": job_id, "phase": phase})
+        reaped = dict(self._admission.reap())
+        if not reaped:
+            return
+        for record in self._journal.read_many(list(reaped)):
+            facts = about(record) | {"phase": reaped[record.job_id]}
+            log.warning("its holder is gone", extra=facts)
 
     def _take_in(self) -> None:
         taken, put_back = self._admission.take_in(Limits())
@@ -247,6 +251,7 @@ class Bookkeeping:
         self._journal.replicas = count_replicas(self._redis)
         self._rq.beat()
         self._announce()
+        self.outage.over()
 
     def _announce(self) -> None:
         presence.announce(self._redis, self._account, self.name, self._facts)
@@ -338,6 +343,14 @@ def _ending(ended: Ended) -> Ending | None:
     stopped = record.phase == Phase.CANCELLED
     status = JobStatus.STOPPED if stopped else JobStatus.FAILED
     return Ending(job=job, execution=execution, status=status, error=message)
+
+
+def about(record: JobRecord) -> dict[str, str | None]:
+    """Give what a log line says of a job beside its message."""
+    return {
+        "job_id": record.job_id, "request_id": record.shown_request_id, "queue": record.queue,
+        "model_id": record.model_id, "phase": record.phase,
+    }  # fmt: skip
 
 
 def given_up(record: JobRecord) -> bool:

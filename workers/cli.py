@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from falq import __version__
 from falq.background import SingleInstance, find_instance, spawn_detached
 from falq.cli.show import Voice, emit
 from falq.embedded import ensure_server, find_server, stop_server
@@ -94,18 +95,27 @@ def run_worker(
         RedisUnavailableError: Redis cannot be reached.
     """
     from falq.logs import configure_logging
-    from falq.redis_link import check_server, connect, translate_redis_errors
+    from falq.redis_link import check_server, connect, redis_address, translate_redis_errors
     from workers.building import build_engine
 
     configure_logging(log_format, [settings.require_key()])
-    _keep_memory_private()
     redis = connect(settings, role="worker")
     with translate_redis_errors():
-        check_server(redis).require_no_eviction()
+        facts = check_server(redis)
+        facts.require_no_eviction()
     engine = build_engine(
         settings, redis, concurrency=concurrency, queues=queues, burst=burst,
         idle_exit_s=idle_exit_s,
     )  # fmt: skip
+    log.info(
+        "worker %s begins: falq %s, Redis at %s, account %s, up to %d jobs at once",
+        engine.books.name, __version__, redis_address(settings), settings.account, concurrency,
+    )  # fmt: skip
+    if facts.forgets:
+        log.warning(
+            "redis has neither an append-only file nor a replica: if it falls, what was paid "
+            "for is forgotten; CONFIG SET appendonly yes"
+        )
     with translate_redis_errors():
         set_account_cap(engine.station.admission, settings)
         asyncio.run(engine.run())
@@ -122,13 +132,6 @@ def set_account_cap(admission: Admission, settings: Settings) -> None:
             "the account is capped to %d jobs at once by somebody else's "
             "FALQ_ACCOUNT_MAX_CONCURRENT; 'none' lifts the cap", cap,
         )  # fmt: skip
-
-
-def _keep_memory_private() -> None:
-    """Leave no core file behind: it would hold the key."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def instance_name(settings: Settings) -> str:

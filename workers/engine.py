@@ -18,10 +18,10 @@ from redis.exceptions import RedisError
 
 from falq.admission import Admitted, Grant
 from falq.ledger import HeldElsewhereError
-from falq.phases import TERMINAL
+from falq.phases import TERMINAL, Phase
 from falq.record import JobRecord
 from workers.batches import Batches
-from workers.bookkeeping import Bookkeeping, Ended, Held
+from workers.bookkeeping import Bookkeeping, Ended, Held, about
 from workers.station import Station
 
 log = logging.getLogger("falq.worker")
@@ -146,7 +146,9 @@ class Engine:
                 await asyncio.sleep(0.5)
 
     async def _work(self, held: Held) -> None:
-        facts = {"job_id": held.grant.job_id, "queue": held.grant.queue}
+        facts: dict[str, str | None] = {"job_id": held.grant.job_id, "queue": held.grant.queue}
+        if held.record is not None:
+            facts |= about(held.record) | {"phase": None}
         log.info("adopted" if held.grant.adopted else "started", extra=facts)
         try:
             record = await self._carry_out(held)
@@ -224,14 +226,14 @@ class Engine:
             await asyncio.wait(set(self._live.values()))
 
 
-def log_end(record: JobRecord | None, facts: dict[str, str]) -> None:
-    """Log how a job left this worker."""
+def log_end(record: JobRecord | None, facts: dict[str, str | None]) -> None:
+    """Log how a job left this worker; its ledger has told of one that waits again."""
     if record is None:
         log.warning("gone: its record is not there or another holds it", extra=facts)
         return
-    shown = facts | {
-        "request_id": record.request_id, "model_id": record.model_id, "phase": record.phase,
-    }  # fmt: skip
+    if record.phase == Phase.QUEUED:
+        return
+    shown = facts | about(record)
     message = (record.error or {}).get("message")
     if message:
         log.warning("%s: %s", record.phase, message, extra=shown)

@@ -79,7 +79,7 @@ class JournalLedger:
     def _log(self, level: int, text: str) -> None:
         """Log an event of the job; its end is logged by whoever shows it to RQ's tools."""
         record = self.record
-        if record.phase in TERMINAL:
+        if record.phase in TERMINAL | {Phase.UNKNOWN}:
             return
         facts = {
             "job_id": record.job_id, "request_id": record.request_id, "queue": record.queue,
@@ -117,7 +117,7 @@ class JournalLedger:
         if outcome is not None:
             self.record = dataclasses.replace(self.record, outcome=dict(outcome))
         if moved_on:
-            self._log(logging.INFO, change.to)
+            self._log(logging.INFO, _told(change))
         return change.to not in TERMINAL | {Phase.QUEUED, Phase.UNKNOWN}
 
     async def _write(
@@ -197,3 +197,11 @@ class JournalLedger:
     async def awaited_alike(self) -> list[float]:
         """Give when other jobs with equal arguments sent whose reply may still come."""
         return await self._surely_in_thread(awaited_alike, self._redis, self.record)
+
+
+def _told(change: Change) -> str:
+    """Say where a change leads, and for one that leads back, why and for how long."""
+    if change.hold_s is None or not change.hold_reason:
+        return change.to
+    whose = "the account" if change.hold_scope == "account" else "the queue"
+    return f"{change.to}: {change.hold_reason}; {whose} is held for {change.hold_s:.1f} s"

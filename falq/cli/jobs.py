@@ -160,7 +160,7 @@ def _row(record: Any) -> dict[str, Any]:
         "model_id": record.model_id,
         "queue": record.queue,
         "created": created,
-        "request_id": record.request_id,
+        "request_id": record.shown_request_id,
         "error": message,
     }
 

@@ -79,7 +79,7 @@ def _card(record: JobRecord) -> ResultCard:
         total_s=float((outcome.get("timings") or {}).get("total_s") or 0.0),
         billable_units=record.billable_units,
         recovered=record.recovered,
-        request_id=record.request_id,
+        request_id=record.shown_request_id,
         arguments=_cut(shortened(record.arguments)),
         error=None if message is None else redact(str(message)),
         files=tuple(_file_cards(record.job_id, outcome.get("files") or [])),

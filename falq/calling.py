@@ -177,12 +177,26 @@ class Caller:
                 with translate_redis_errors():
                     return door.enqueue(self.redis, new)
             except RedisUnavailableError as error:
+                error.refused = error.refused or self._surely_refused(error, new.job_id)
                 if error.refused:
                     raise
-                if time.monotonic() > give_up_at:
+                if not error.retryable or time.monotonic() > give_up_at:
                     raise self._perhaps_enqueued(error, new.job_id) from error
                 time.sleep(RETRY_S)
                 self.revive()
+
+    def _surely_refused(self, error: RedisUnavailableError, job_id: str) -> bool:
+        """Tell whether a script that lacked rights stopped before it wrote the job."""
+        from redis.exceptions import NoPermissionError, RedisError
+
+        if error.retryable:
+            return False
+        try:
+            return not self.redis.exists(keys.job(job_id))
+        except NoPermissionError:
+            return True
+        except RedisError:
+            return False
 
     def _perhaps_enqueued(self, error: RedisUnavailableError, job_id: str) -> FalqError:
         return RedisUnavailableError(

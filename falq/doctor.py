@@ -1,7 +1,8 @@
-"""Looks at everything that falq needs: key, Redis, workers, clock, disk. Changes nothing.
+"""Looks at everything that falq needs: key, Redis, workers, clock, disk.
 
 No server is started and no money is spent: the key is checked by a request that fal refuses
-for free (fal-api.md §1).
+for free (fal-api.md §1). Nothing is changed but for a few keys that one script writes to
+Redis and removes again, to see that it takes them.
 """
 
 from __future__ import annotations
@@ -32,11 +33,19 @@ from falq.findings import (
 )
 from falq.home import ensure_home
 from falq.overview import find_redis
-from falq.redis_link import check_server, redis_address, translate_redis_errors
+from falq.redis_link import check_server, redis_address, translate_redis_errors, try_writes
 from falq.settings import Settings
 
 if TYPE_CHECKING:
     from redis import Redis
+
+#: What to do where an error does not say it, by what was looked at.
+_ADVICE = {
+    "settings": "correct that variable, or unset it: docs/reference.md lists all of them",
+    "key": "check the network, HTTPS_PROXY and FALQ_FAL_URL; calls fail until fal answers",
+    "Redis": "see whether it runs and what its log says; check FALQ_REDIS_URL and FALQ_HOME",
+    "writes": "falq needs a Redis that takes its writes: see that server's log and its ACL",
+}
 
 
 def examine(environ: Mapping[str, str]) -> list[Finding]:
@@ -53,7 +62,9 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
 
 
 def _trouble(name: str, error: FalqError) -> Finding:
-    return trouble(name, error.message, error.hint, error.exit_code)
+    # Errors send people here; what they are told here is something else.
+    hint = "" if "falq doctor tells" in error.hint else error.hint.removesuffix(": falq doctor")
+    return trouble(name, error.message, hint or _ADVICE.get(name, ""), error.exit_code)
 
 
 def _safely(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -65,10 +76,15 @@ def _safely(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findin
 
 def _home(settings: Settings) -> Iterator[Finding]:
     home = settings.home
-    if home.exists():
+    there = _nearest(home)
+    if os.path.lexists(home):
         yield ok("home", f"{ensure_home(home)}, private to this user")
-    else:
+    elif there.is_dir() and shutil.disk_usage(there).total and os.access(there, os.W_OK):
         yield ok("home", f"{home}, made by the first call")
+    else:
+        advice = "set FALQ_HOME to a directory that you may write to"
+        yield trouble("home", f"{home} cannot be made: {there} takes no files", advice, 2)
+        return
     yield about_disk("disk", str(home), _free_bytes(home))
     output = Path.cwd()
     yield about_disk("disk here", str(output), _free_bytes(output))
@@ -76,9 +92,12 @@ def _home(settings: Settings) -> Iterator[Finding]:
         yield note("output", f"{output} is not writable", "give calls an --output elsewhere")
 
 
+def _nearest(path: Path) -> Path:
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
+
+
 def _free_bytes(path: Path) -> int:
-    there = next(each for each in (path, *path.parents) if each.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(_nearest(path)).free
 
 
 def _key(settings: Settings) -> Iterator[Finding]:
@@ -117,25 +136,31 @@ def _judged(state: str, where: str, account: str) -> Finding:
 def _redis(settings: Settings) -> Iterator[Finding]:
     redis = find_redis(settings)
     if redis is None:
-        yield from _no_server()
+        yield from _no_server(settings)
         return
     with redis, translate_redis_errors():
         yield from _server(redis, settings)
+        yield from _safely("writes", lambda: _writes(redis))
         yield about_workers(
             presence.workers(redis), settings.account, __version__, embedded=settings.embedded
         )
         yield about_unknown(int(redis.scard(keys.UNKNOWN)))
 
 
-def _no_server() -> Iterator[Finding]:
-    from falq.server_binary import find_binary
+def _writes(redis: Redis) -> Iterator[Finding]:
+    try_writes(redis)
+    yield ok("writes", "Redis takes them from this user, and runs falq's scripts")
 
-    binary = find_binary()
+
+def _no_server(settings: Settings) -> Iterator[Finding]:
+    from falq.embedded import find_program
+
+    binary = find_program(settings.home)
     yield ok("Redis", f"embedded, not running; a call starts it ({binary} at {binary.path})")
 
 
 def _server(redis: Redis, settings: Settings) -> Iterator[Finding]:
-    facts = check_server(redis)
+    facts = check_server(redis, config=True)
     if settings.embedded:
         from falq.embedded import find_server
 
@@ -144,7 +169,7 @@ def _server(redis: Redis, settings: Settings) -> Iterator[Finding]:
     else:
         yield ok("Redis", f"answers at {redis_address(settings)}")
     yield about_version("valkey" if facts.is_valkey else "redis", facts.version)
-    yield about_persistence(facts.aof, facts.appendfsync)
+    yield about_persistence(facts.aof, facts.appendfsync, facts.replicas)
     yield about_eviction(facts.maxmemory_policy)
     yield about_clock(facts.clock_difference_s)
     if facts.replicas:

@@ -178,9 +178,10 @@ def _place(directory: Path) -> _Place:
 
 
 def _existing_place(home: Path) -> _Place | None:
-    if not (home / "redis").is_dir():
+    if not os.path.lexists(home):
         return None
-    return _place(redis_directory(ensure_home(home)))
+    home = ensure_home(home)
+    return _place(redis_directory(home)) if (home / "redis").is_dir() else None
 
 
 def _short_directory(directory: Path) -> Path:
@@ -246,7 +247,20 @@ def _check_room(place: _Place) -> None:
         )
 
 
-def _checked_binary(place: _Place) -> ServerBinary:
+def find_program(home: Path) -> ServerBinary:
+    """Find the program that would serve the home; starts and writes nothing.
+
+    Raises:
+        ConfigurationError: None is installed, or one older than the home's data.
+    """
+    from falq.server_binary import find_binary
+
+    place = _existing_place(home)
+    return find_binary() if place is None else _fitting_binary(place)[0]
+
+
+def _fitting_binary(place: _Place) -> tuple[ServerBinary, ServerBinary | None]:
+    """Give the program to start and the one that wrote the data."""
     from falq.server_binary import ServerBinary, find_binary
 
     record = place.version_file.read_text() if place.version_file.exists() else ""
@@ -258,6 +272,11 @@ def _checked_binary(place: _Place) -> ServerBinary:
             "it would start without your jobs",
             f"install {writer} or newer, or set FALQ_HOME to another directory",
         )
+    return binary, writer
+
+
+def _checked_binary(place: _Place) -> ServerBinary:
+    binary, writer = _fitting_binary(place)
     if binary != writer:
         _replace(place.version_file, binary.to_json())
     return binary

@@ -93,7 +93,9 @@ def _is_patched(product: str, numbers: tuple[int, ...]) -> bool:
     return not known or numbers > max(known)
 
 
-def about_persistence(aof: bool | None, appendfsync: str | None) -> Finding:
+def about_persistence(
+    aof: bool | None, appendfsync: str | None, replicas: int | None = None
+) -> Finding:
     """Judge how much of the journal survives a fall of the server.
 
     >>> about_persistence(True, "always").found
@@ -103,10 +105,18 @@ def about_persistence(aof: bool | None, appendfsync: str | None) -> Finding:
         return note("persistence", "unknown: we may not ask", "see that appendonly is yes there")
     if not aof:
         advice = "CONFIG SET appendonly yes: without it a restart forgets what was paid for"
-        return note("persistence", "off", advice)
+        beside = f"{replicas} replica(s) know it all" if replicas else "and there is no replica"
+        return note("persistence", f"no append-only file, {beside}", advice)
+    if appendfsync is None:
+        return note(
+            "persistence", "append-only file; how often it is forced to the disk we may not ask",
+            "see that appendfsync is always there, or that there is a replica",
+        )  # fmt: skip
     if appendfsync == "always":
         return ok("persistence", "every write is on the disk before it counts")
-    found = f"append-only file, appendfsync {appendfsync or 'unknown'}"
+    if replicas:
+        return ok("persistence", f"append-only file, appendfsync {appendfsync}, and a replica")
+    found = f"append-only file, appendfsync {appendfsync}"
     advice = "appendfsync always, or a replica: else a second of the journal may be lost"
     return note("persistence", found, advice)
 

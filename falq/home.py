@@ -84,5 +84,12 @@ def _check_private(path: Path, found: os.stat_result) -> None:
     if found.st_mode & 0o077:
         raise ConfigurationError(
             f"{path} is open to other users (mode {stat.S_IMODE(found.st_mode):04o})",
-            f"chmod 700 {path}",
+            _way_out(path, found.st_mode),
         )
+
+
+def _way_out(path: Path, mode: int) -> str:
+    """Advise on a directory that is open to others: one that others use is not to be closed."""
+    if mode & (stat.S_ISVTX | 0o022):
+        return "choose another directory: set FALQ_HOME to a new one of your own"
+    return f"chmod 700 {path}"

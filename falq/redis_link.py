@@ -188,6 +188,11 @@ _BUSY = _Fault("Redis is busy with a script", "try again in a few seconds")
 _NO_PRIMARY = _Fault("the sentinels know no primary", "check the service name and the sentinels")
 _SILENT = _Fault("Redis did not answer in time", "check FALQ_REDIS_URL, the network and its load")
 _GONE = _Fault("Redis cannot be reached", "check FALQ_REDIS_URL and whether it runs: falq doctor")
+_NO_REDIS = _Fault(
+    "what answers at that address is no Redis",
+    "check host and port in FALQ_REDIS_URL",
+    retryable=False,
+)
 
 #: The client library's classes by name, those that say more first.
 _BY_CLASS = {
@@ -200,6 +205,7 @@ _BY_CLASS = {
     "ReadOnlyError": _READ_ONLY,
     "MaxConnectionsError": _CLIENTS,
     "MasterNotFoundError": _NO_PRIMARY,
+    "InvalidResponse": _NO_REDIS,
     "TimeoutError": _SILENT,
     "ConnectionError": _GONE,
 }
@@ -217,6 +223,8 @@ _BY_CODE = {
     "BUSY": _BUSY,
     "max": _CLIENTS,
 }
+#: How the server begins when its user may not do what a script does.
+_RIGHTS_IN_SCRIPT = "ACL failure in script"
 #: The server's mark on an error that stopped a script in the middle.
 _IN_SCRIPT = "@user_script"
 _COMMAND = re.compile(r"no permissions to run the '([\w|-]{1,40})' command")
@@ -255,6 +263,8 @@ def _told(error: RedisUnavailableError, err: Exception) -> RedisUnavailableError
 
 
 def _find_fault(err: Exception, said: str) -> _Fault | None:
+    if said.removeprefix("ERR ").startswith(_RIGHTS_IN_SCRIPT):
+        return _RIGHTS
     by_code = _BY_CODE.get(said.removeprefix("ERR ").partition(" ")[0])
     if by_code is not None:
         return by_code
@@ -279,6 +289,11 @@ class ServerFacts:
     replicas: int | None
     clock_difference_s: float | None
 
+    @property
+    def forgets(self) -> bool:
+        """Whether nothing but the server's memory is known to hold the journal."""
+        return self.aof is False and not self.replicas
+
     def require_no_eviction(self) -> None:
         """Refuse a server that may throw jobs away; for workers, before they take one.
 
@@ -293,16 +308,32 @@ class ServerFacts:
             )
 
 
+def try_writes(client: redis.Redis) -> None:
+    """Write a few keys of falq's and RQ's kinds and remove them within the same script.
+
+    Raises:
+        RedisUnavailableError: The server takes no writes, or not from us; says which.
+    """
+    from falq.scripts import Scripts
+
+    with translate_redis_errors():
+        Scripts(client).run("probe", [""])
+
+
 def count_replicas(client: redis.Redis) -> int:
     """Count the connected replicas; 0 where we may not ask."""
     info = _allowed(client, "INFO", "replication") or {}
     return int(info.get("connected_slaves", 0))
 
 
-def check_server(client: redis.Redis) -> ServerFacts:
+def check_server(client: redis.Redis, *, config: bool = False) -> ServerFacts:
     """Ask the server about itself; what an ACL forbids is None.
 
     ``clock_difference_s`` is the server's clock minus ours, good to half a round trip.
+
+    Args:
+        client: Bytes replies.
+        config: Ask for ``appendfsync``, too, which needs a right that tells passwords as well.
 
     Raises:
         RedisUnavailableError: It cannot be reached, or does not let us in.
@@ -319,10 +350,15 @@ def check_server(client: redis.Redis) -> ServerFacts:
             is_valkey=None if server is None and not info else server == "valkey",
             maxmemory_policy=info.get("maxmemory_policy"),
             aof=None if aof is None else bool(aof),
-            appendfsync=(_allowed(client, "CONFIG GET", "appendfsync") or {}).get("appendfsync"),
+            appendfsync=_appendfsync(client) if config else None,
             replicas=info.get("connected_slaves"),
             clock_difference_s=_clock_difference_s(client),
         )
+
+
+def _appendfsync(client: redis.Redis) -> str | None:
+    found: dict[str, str] = _allowed(client, "CONFIG GET", "appendfsync") or {}
+    return found.get("appendfsync")
 
 
 def _allowed(client: Any, *command: str) -> Any:

@@ -182,3 +182,27 @@ def test_a_refusal_at_the_door_is_told_from_a_lost_reply(caller, redis_client: R
     finally:
         redis_client.config_set("maxmemory", 0)
     assert caller.journal.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("keys_allowed", "perhaps"), [("~foo*", False), ("~falq:*", True)], ids=["none", "half"]
+)
+def test_a_user_without_rights_is_told_at_once_and_what_it_left_behind(
+    redis_client, redis_url, settings, keys_allowed, perhaps
+):
+    rights = ["reset", "on", "nopass", "&*", "+@all", keys_allowed]
+    redis_client.execute_command("ACL", "SETUSER", "poor", *rights)
+    url = redis_url.replace("unix://", "unix://poor:any@")
+    poor = Settings.from_env(
+        {"FALQ_REDIS_URL": url, "FAL_KEY": "id:secret", "FALQ_HOME": str(settings.home)}
+    )
+    began = time.monotonic()
+    try:
+        with Caller(poor) as caller, pytest.raises(RedisUnavailableError) as caught:
+            enqueue(caller)
+    finally:
+        redis_client.acl_deluser("poor")
+    assert time.monotonic() - began < 3
+    assert "without rights" in caught.value.message
+    assert caught.value.may_be_billed is perhaps
+    assert caught.value.refused is not perhaps

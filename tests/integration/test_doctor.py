@@ -123,3 +123,104 @@ def test_a_home_that_is_open_to_others_is_trouble(ask, tmp_path):
     code, found = ask()
     assert (code, found["home"]["verdict"]) == (2, "trouble")
     assert "chmod 700" in found["home"]["advice"]
+
+
+def full(redis):
+    redis.config_set("maxmemory", "1")
+
+
+def too_few_replicas(redis):
+    redis.config_set("min-replicas-to-write", "1")
+
+
+def read_only(redis):
+    redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(full, "full"), (too_few_replicas, "too few replicas"), (read_only, "read-only replica")],
+)
+def test_a_redis_that_takes_no_writes_is_trouble(ask, redis_url, redis_client, spoil, said):
+    spoil(redis_client)
+    try:
+        code, found = ask(FALQ_REDIS_URL=redis_url)
+    finally:
+        redis_client.execute_command("REPLICAOF", "NO", "ONE")
+        redis_client.config_set("maxmemory", "0")
+        redis_client.config_set("min-replicas-to-write", "0")
+    assert (code, found["writes"]["verdict"]) == (5, "trouble")
+    assert said in found["writes"]["found"]
+    assert found["writes"]["advice"]
+
+
+RIGHTS = {
+    "another key": ["~foo*", "&*", "+@all"],
+    "no scripts": ["~*", "&*", "+@all", "-@scripting"],
+    "reads only": ["~*", "&*", "+@all", "-@write"],
+    "no keys of RQ": ["~falq:*", "&*", "+@all"],
+    "no channels": ["~*", "resetchannels", "+@all"],
+}
+
+
+@pytest.mark.parametrize("rights", RIGHTS.values(), ids=RIGHTS)
+def test_a_user_without_the_rights_that_falq_needs_is_trouble(ask, redis_url, redis_client, rights):
+    redis_client.execute_command("ACL", "SETUSER", "poor", "reset", "on", "nopass", *rights)
+    try:
+        code, found = ask(FALQ_REDIS_URL=redis_url.replace("unix://", "unix://poor:any@"))
+    finally:
+        redis_client.acl_deluser("poor")
+    troubles = [each for each in found.values() if each["verdict"] == "trouble"]
+    assert code == 5
+    assert "without rights" in troubles[0]["found"]
+    assert redis_client.keys("*") == []
+
+
+def test_a_look_leaves_nothing_in_redis(ask, redis_url, redis_client):
+    code, found = ask(FALQ_REDIS_URL=redis_url)
+    assert (code, found["writes"]["verdict"]) == (0, "ok")
+    assert redis_client.keys("*") == []
+
+
+def test_neither_an_append_only_file_nor_a_replica_is_noted(ask, redis_url):
+    _, found = ask(FALQ_REDIS_URL=redis_url)
+    assert found["persistence"]["verdict"] == "note"
+    assert "no replica" in found["persistence"]["found"]
+
+
+def test_data_of_a_newer_server_than_is_there_are_trouble(ask, tmp_path):
+    home = tmp_path / "home"
+    ensure_server(home)
+    stop_server(home)
+    record = home / "redis" / "version.json"
+    written = json.loads(record.read_text()) | {"size_bytes": 1, "version": [99, 0, 0]}
+    record.write_text(json.dumps(written))
+    code, found = ask()
+    assert (code, found["Redis"]["verdict"]) == (2, "trouble")
+    assert "99.0.0" in found["Redis"]["found"]
+
+
+def test_the_doctor_sends_nobody_to_the_doctor_and_advises_on_each_trouble(ask, tmp_path):
+    for changes in (
+        {"FALQ_REDIS_URL": f"unix://{tmp_path}/none.sock"},
+        {"FALQ_FAL_URL": "http://127.0.0.1:9"},
+        {"FAL_QUEUE_MAX_CONCURRENT": "many"},
+        {"FALQ_HOME": "/proc/x"},
+    ):
+        code, found = ask(**changes)
+        troubles = [each for each in found.values() if each["verdict"] == "trouble"]
+        assert code in (2, 5)
+        assert troubles
+        for each in troubles:
+            assert each["advice"], each
+            assert "falq doctor" not in each["advice"]
+            assert "free some space" not in each["advice"]
+
+
+def test_a_directory_that_others_use_is_not_to_be_closed(ask, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    code, found = ask(FALQ_HOME=str(shared))
+    assert code == 2
+    assert "choose another directory" in found["home"]["advice"]

@@ -84,7 +84,7 @@ def test_without_an_address_the_embedded_server_is_started_and_used(directory):
         assert client.set("key", "value")
         assert client.get("key") == b"value"
         assert client.client_getname() == "falq-caller"
-        facts = check_server(client)
+        facts = check_server(client, config=True)
     assert (facts.maxmemory_policy, facts.aof, facts.appendfsync) == ("noeviction", True, "always")
     assert stop_server(directory / "home")
 
@@ -144,6 +144,35 @@ def test_a_forbidden_command_is_named_without_its_arguments(limited):
     assert "without rights" in err.message
 
 
+def test_a_forbidden_key_in_a_script_is_told_as_without_rights(start):
+    url = start()
+    with connect(settings(url)) as admin:
+        admin.execute_command("ACL", "SETUSER", "wk", "on", f">{PASSWORD}", "~foo*", "&*", "+@all")
+    url = url.replace("unix://", f"unix://wk:{PASSWORD}@")
+    err = refused(url, lambda client: client.eval("return redis.call('GET', 'falq:x')", 0))
+    assert "without rights" in err.message
+    assert not err.retryable
+    assert not err.refused
+
+
+def test_what_is_no_redis_is_told(directory):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            connection.recv(100)
+            connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = server.getsockname()[1]
+        err = refused(f"redis://127.0.0.1:{port}", lambda client: client.ping())
+        thread.join()
+    assert "is no Redis" in err.message
+    assert not err.retryable
+
+
 def test_a_forbidden_key_in_a_pipeline_shows_no_arguments(limited):
     err = refused(limited, lambda client: client.pipeline().set("other", PASSWORD).execute())
     assert "without rights" in err.message
@@ -151,7 +180,7 @@ def test_a_forbidden_key_in_a_pipeline_shows_no_arguments(limited):
 
 def test_facts_that_an_acl_hides_are_none_and_the_version_still_shows(limited):
     with connect(settings(limited)) as client:
-        facts = check_server(client)
+        facts = check_server(client, config=True)
     assert facts.maxmemory_policy is None
     assert facts.appendfsync is None
     assert facts.version
@@ -272,7 +301,7 @@ def test_a_lost_watch_passes_unchanged(start):
 
 def test_a_server_that_evicts_is_refused(start):
     with connect(settings(start("--maxmemory-policy", "allkeys-lru"))) as client:
-        facts = check_server(client)
+        facts = check_server(client, config=True)
     with pytest.raises(ConfigurationError, match="allkeys-lru") as caught:
         facts.require_no_eviction()
     assert "noeviction" in caught.value.hint
@@ -280,7 +309,7 @@ def test_a_server_that_evicts_is_refused(start):
 
 def test_the_facts_of_a_server(start):
     with connect(settings(start())) as client:
-        facts = check_server(client)
+        facts = check_server(client, config=True)
     assert facts == ServerFacts(
         version=".".join(map(str, find_binary().version)),
         is_valkey=find_binary().product == "valkey",

@@ -20,7 +20,18 @@ def test_ensuring_it_again_changes_nothing(tmp_path):
     assert ensure_home(tmp_path / "h") == ensure_home(tmp_path / "h")
 
 
-@pytest.mark.parametrize("bits", [0o750, 0o701, 0o777])
+@pytest.mark.parametrize("bits", [0o1777, 0o777, 0o770])
+def test_a_directory_that_others_use_is_not_closed_but_another_chosen(tmp_path, bits):
+    home = tmp_path / "h"
+    home.mkdir()
+    home.chmod(bits)
+    with pytest.raises(ConfigurationError, match="open to other users") as caught:
+        ensure_home(home)
+    assert "choose another directory" in caught.value.hint
+    assert "chmod" not in caught.value.hint
+
+
+@pytest.mark.parametrize("bits", [0o750, 0o701, 0o755])
 def test_a_home_open_to_others_is_refused_with_the_remedy(tmp_path, bits):
     home = tmp_path / "h"
     home.mkdir()

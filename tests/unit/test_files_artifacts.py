@@ -1,5 +1,6 @@
 """Where the files of a result are."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,8 +67,38 @@ def test_addresses_that_are_no_files_of_the_result_are_left_alone():
         "output": "see https://example.com/ for more",
         "citations": [{"url": "https://example.com/"}],
         "title": "https://example.com/",
-        "image": {"url": "relative.png"},
+        "code": "https://example.com/a.ts",
+        "page": "https://example.com/a.html",
+        "text": "https://example.com/a.png is a picture",
+        "license_url": "https://example.com/a.png",
     })  # fmt: skip
+
+
+@pytest.mark.parametrize("url", ["a.png", "//h/a.png", "https:127.0.0.1:9955", "h/a.png"])
+def test_a_file_whose_url_is_unusable_is_found_so_that_it_is_missed_aloud(url):
+    assert urls({"images": [{"url": url}]}) == [url]
+    assert urls({"image": {"url": ""}}) == []
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"model_urls": {"glb": "https://h/a"}},
+        {"output": "https://h/a.mp4"},
+        {"outputs": ["https://h/a.png?X-Signature=s"]},
+        {"result": {"anything": "https://h/a.GLB"}},
+        {"outputs": ["https://v3.fal.media/files/a/b"]},
+        {"weights": "https://h/a.safetensors"},
+    ],
+)
+def test_plain_addresses_of_files_are_found(result):
+    assert len(urls(result)) == 1
+
+
+def test_what_a_model_repeats_of_its_input_is_not_fetched():
+    echoed = {"inputs": {"image_url": "https://h/in.png"}}
+    assert urls(echoed | {"image": {"url": "https://h/out.png"}}) == ["https://h/out.png"]
+    assert urls({"input": {"image": {"url": "https://h/only.png"}}}) == ["https://h/only.png"]
 
 
 def test_a_file_url_is_found_so_that_it_is_refused_aloud():

@@ -6,6 +6,7 @@ Reads only. It looks at a few hundred jobs at most, whatever the queue holds.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,9 +56,13 @@ class ServerLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ScopeLine(ScopeState):
-    """A queue, or with the name ``@`` an account, and whose it is."""
+    """A queue, or with the name ``@`` an account, and whose it is.
+
+    ``held_by_account``: what holds the queue's next start is the account's limit, not its own.
+    """
 
     account: str
+    held_by_account: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +80,10 @@ class WorkerLine:
 
 @dataclass(frozen=True, kw_only=True)
 class JobLine:
-    """A job in one line. Ages in seconds: since it was enqueued, and in its phase."""
+    """A job in one line. Seconds: since it was enqueued, in its phase, since it ended.
+
+    The age of a job that ended is how long it took.
+    """
 
     job_id: str
     account: str
@@ -84,6 +92,7 @@ class JobLine:
     phase: str
     age_s: float
     in_phase_s: float
+    ended_s: float | None
     request_id: str | None
     worker: str | None
     error: str | None
@@ -213,7 +222,25 @@ def scopes_of(redis: Redis, account: str, most: int | None = None) -> list[Scope
     if most is not None and len(names) > most:
         names = _with_work(redis, account, most)
     states = admission.snapshot(names)
-    return [ScopeLine(account=account, **dataclasses.asdict(state)) for state in states]
+    lines = [ScopeLine(account=account, **dataclasses.asdict(state)) for state in states]
+    return [lines[0], *(_under(lines[0], line) for line in lines[1:])]
+
+
+def _under(whole: ScopeLine, line: ScopeLine) -> ScopeLine:
+    """Give a queue's line with the account's limit where that one holds longer."""
+    if not whole.limit or _until(line) >= _until(whole):
+        return line
+    return dataclasses.replace(
+        line,
+        limit=whole.limit,
+        wait_s=whole.wait_s,
+        hold_reason=whole.hold_reason,
+        held_by_account=True,
+    )
+
+
+def _until(line: ScopeLine) -> float:
+    return math.inf if line.wait_s is None else line.wait_s
 
 
 def _with_work(redis: Redis, account: str, most: int) -> list[str]:
@@ -281,6 +308,7 @@ def job_line(record: JobRecord, now: float) -> JobLine:
         phase=record.phase,
         age_s=_span(record.created_at, until),
         in_phase_s=_span(entered, now),
+        ended_s=_span(record.finished_at, now) if ended and record.finished_at else None,
         request_id=record.shown_request_id,
         worker=record.worker if record.phase in ACTIVE else None,
         error=None if message is None else redact(str(message)),

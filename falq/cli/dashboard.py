@@ -41,6 +41,8 @@ def dashboard(
     On loopback it is open to this machine; anywhere else it asks for a token, which is
     printed once or read from --token-file.
     """
+    # Before what takes long to import: a process manager may end us at any time.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from falq.dashboard.app import create_app
     from falq.dashboard.guard import Guard
     from falq.settings import Settings, is_loopback
@@ -100,7 +102,6 @@ def _introduce(voice: Voice, url: str, token: str | None) -> None:
 def _serve(app: Any, listener: socket.socket) -> None:
     import waitress
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = waitress.create_server(app, sockets=[listener], threads=_THREADS, ident=None)
     try:
         server.run()

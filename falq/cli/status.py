@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     help="Seconds between two looks of --watch.",
 )  # fmt: skip
 @click.option("--json", "json_wanted", is_flag=True, help="Print JSON on a terminal too.")
-def status(watch: bool, interval: float, json_wanted: bool) -> None:
+def status(watch: bool, interval: float, json_wanted: bool) -> int:
     """Show queues, limits, workers, jobs in flight and recent failures.
 
     Needs no key and starts nothing: that nothing runs is an answer, too.
@@ -31,14 +31,15 @@ def status(watch: bool, interval: float, json_wanted: bool) -> None:
     settings = Settings.from_env(os.environ)
     table = as_table(json_wanted)
     if watch:
-        _watch(settings, interval, table=table)
-    elif table:
+        return _watch(settings, interval, table=table)
+    if table:
         from falq.cli.status_page import print_page
         from falq.overview import look_around
 
         print_page(look_around(settings))
     else:
         _emit(settings)
+    return 0
 
 
 def _emit(settings: Settings) -> None:
@@ -47,8 +48,8 @@ def _emit(settings: Settings) -> None:
     emit(look_around(settings).to_dict())
 
 
-def _watch(settings: Settings, interval_s: float, *, table: bool) -> None:
-    """Look again and again; Ctrl-C is the way to end it."""
+def _watch(settings: Settings, interval_s: float, *, table: bool) -> int:
+    """Look again and again; Ctrl-C ends it, with the exit code that it has everywhere."""
     try:
         if table:
             from falq.cli.status_page import watch_page
@@ -58,4 +59,5 @@ def _watch(settings: Settings, interval_s: float, *, table: bool) -> None:
             _emit(settings)
             time.sleep(interval_s)
     except KeyboardInterrupt:
-        return
+        pass
+    return 130

@@ -19,7 +19,7 @@ from falq.settings import Settings
 #: Rows of a list; the rest is counted.
 _ROWS = 12
 #: Columns that are copied from, and so stay in one piece.
-_WHOLE = frozenset({"job", "phase", "age"})
+_WHOLE = frozenset({"job", "phase", "age", "ended"})
 
 
 def print_page(seen: Overview) -> None:
@@ -114,9 +114,12 @@ def held_by(line: ScopeLine) -> str:
 
     An empty text: a job may start at once.
     """
+    if line.held_by_account and line.limit == "paused":
+        return "the account is paused"
+    whose = "the account: " if line.held_by_account else ""
     if line.limit == "hold" and line.hold_reason:
-        return f"a hold: {line.hold_reason}"
-    return LIMITS.get(line.limit, line.limit)
+        return f"{whose}a hold: {line.hold_reason}"
+    return whose + LIMITS.get(line.limit, line.limit)
 
 
 def _workers(seen: Overview) -> Table | None:
@@ -133,12 +136,17 @@ def _jobs(title: str, lines: Sequence[JobLine]) -> Table | None:
     if not lines:
         return None
     rows = [
-        (line.job_id, line.model_id, line.phase, _age(line.age_s), line.error or line.request_id)
+        (line.job_id, line.model_id, line.phase, _when(line), line.error or line.request_id)
         for line in lines[:_ROWS]
     ]
     more = f", {len(lines) - _ROWS} more: falq jobs" if len(lines) > _ROWS else ""
-    columns = ("job", "model", "phase", "age", "error" if lines[0].error else "request_id")
+    when = "age" if lines[0].ended_s is None else "ended"
+    columns = ("job", "model", "phase", when, "error" if lines[0].error else "request_id")
     return _table(f"\n{title}{more}", columns, rows)
+
+
+def _when(line: JobLine) -> str:
+    return _age(line.age_s) if line.ended_s is None else f"{_age(line.ended_s)} ago"
 
 
 def _age(age_s: float) -> str:

@@ -4,15 +4,18 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
 from operating import Queues
 
-from falq import presence
+from falq import keys, presence
 from falq.cli.limits import pause, resume
 from falq.cli.main import run
+from falq.cli.metrics import metrics
 from falq.cli.status import status
+from falq.cli.status_page import held_by
 from falq.limits import Limits
 from falq.overview import look_around
 from falq.phases import Phase
@@ -65,7 +68,48 @@ def test_watching_tells_again_and_again_until_ctrl_c(queues):
     assert later["jobs"][0]["job_id"] == job_id
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
-    assert (process.returncode, err) == (0, "")
+    assert (process.returncode, err) == (130, "")
+
+
+@pytest.mark.parametrize("command", [status, metrics])
+def test_a_home_that_others_may_enter_is_told_and_not_taken_for_one_without_a_server(
+    command, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("FALQ_REDIS_URL", raising=False)
+    monkeypatch.setenv("FALQ_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(0o755)
+    assert run(command, []) == 2
+    assert "open to other users" in capsys.readouterr().err
+
+
+def test_a_held_account_holds_each_of_its_queues(queues):
+    queues.enqueue({"prompt": "x"})
+    queues.admission.hold("@", 60.0, "fal refused the key")
+    (queue,) = shown(status)["queues"]
+    assert (queue["limit"], queue["held_by_account"]) == ("hold", True)
+    assert 50 < queue["wait_s"] <= 60
+    line = look_around(queues.settings).queues[0]
+    assert held_by(line) == "the account: a hold: fal refused the key"
+
+
+def test_a_queue_that_is_held_longer_than_its_account_keeps_its_own_reason(queues):
+    queues.enqueue({"prompt": "x"})
+    queues.admission.hold("@", 10.0, "short")
+    queues.admission.hold("q", 60.0, "long")
+    (queue,) = shown(status)["queues"]
+    assert (queue["hold_reason"], queue["held_by_account"]) == ("long", False)
+
+
+def test_a_failure_tells_when_it_was_not_how_long_it_took(queues, redis_client):
+    failed = queues.start(prompt="a")
+    queues.end(failed, Phase.FAILED, error={"type": "ModelError", "message": "no"})
+    an_hour_ago = time.time() - 3600
+    redis_client.hset(
+        keys.job(failed.job_id), mapping={"created_at": an_hour_ago - 5, "finished_at": an_hour_ago}
+    )
+    (line,) = shown(status)["failures"]
+    assert (round(line["age_s"]), round(line["ended_s"] / 60)) == (5, 60)
 
 
 def test_a_redis_that_is_away_is_an_error_with_exit_code_5(tmp_path, monkeypatch, capsys):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from falq import outcome
@@ -68,13 +67,19 @@ def salvage_direct(
 def settle(
     settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
 ) -> dict[str, Any]:
-    """Give the outcome of a job that ended; files that are elsewhere are fetched here.
+    """Give the outcome of a job that ended; files that are not here as they were are fetched.
+
+    Another machine has other files under the same paths, and this one's may have changed.
 
     Raises:
         FalqError: The job failed, or a file could not be saved here.
     """
+    from falq.files.artifacts import SavedFile
+    from falq.files.places import is_there
+
     shown = record.outcome or {}
-    here = all(Path(file["path"]).is_file() for file in shown.get("files") or [])
+    files = [SavedFile.from_dict(file) for file in shown.get("files") or []]
+    here = all(is_there(file) for file in files)
     if record.phase == Phase.DONE and (shown.get("remote") or not here):
         return fetch(settings, record, output, on_event)
     return outcome_of(record)

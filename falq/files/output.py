@@ -153,7 +153,7 @@ class OutputDirectory:
         Raises:
             OutputError: Disk trouble.
         """
-        file = _open_regular(None, source)
+        file = open_regular(None, source)
         if file is None:
             return None
         with file:
@@ -170,7 +170,7 @@ class OutputDirectory:
     def read(self, name: str, limit_bytes: int) -> bytes | None:
         """Read a small regular file; None when there is none of that name and size."""
         with self._held() as fd:
-            file = _open_regular(fd, name)
+            file = open_regular(fd, name)
         if file is None:
             return None
         with file:
@@ -248,7 +248,8 @@ def _make_directory(fd: int, name: str) -> bool:
     return False
 
 
-def _open_regular(directory_fd: int | None, name: str) -> BinaryIO | None:
+def open_regular(directory_fd: int | None, name: str) -> BinaryIO | None:
+    """Open a regular file to read it; None for a link and for anything else."""
     try:
         fd = os.open(name, _READ, dir_fd=directory_fd)
     except OSError:
@@ -260,14 +261,19 @@ def _open_regular(directory_fd: int | None, name: str) -> BinaryIO | None:
 
 
 def _digest(directory_fd: int, name: str) -> tuple[int, str] | None:
-    file = _open_regular(directory_fd, name)
+    file = open_regular(directory_fd, name)
     if file is None:
         return None
-    digest, size = hashlib.sha256(), 0
     with file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-            size += len(piece)
+        return hashed(file)
+
+
+def hashed(file: BinaryIO) -> tuple[int, str]:
+    """Give size and sha256 of what is left to read in a file."""
+    digest, size = hashlib.sha256(), 0
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
+        size += len(piece)
     return size, digest.hexdigest()
 
 

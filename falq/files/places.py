@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from falq.files.artifacts import SavedFile
 from falq.files.content import settle
 from falq.files.names import NamePlan
-from falq.files.output import OutputDirectory
+from falq.files.output import OutputDirectory, hashed, open_regular
 from falq.files.sidecar import MAX_SIDECAR_BYTES, read_sidecar
 from falq.files.spec import OutputSpec
 
@@ -48,6 +49,16 @@ def open_places(opening: Opening, output: OutputSpec) -> Places:
         root.close()
         raise
     return Places(root, folder)
+
+
+def is_there(saved: SavedFile) -> bool:
+    """Tell whether a saved file is where it was put, as a regular file with the same bytes."""
+    file = open_regular(None, saved.path)
+    if file is None:
+        return False
+    with file:
+        same_size = os.fstat(file.fileno()).st_size == saved.bytes
+        return same_size and hashed(file) == (saved.bytes, saved.sha256)
 
 
 def copy_file(

@@ -140,6 +140,25 @@ def test_a_request_belongs_to_the_job_that_told_of_it_first(world):
     assert world.journal.claim_request("c", "r2") is True
 
 
+def test_a_holder_that_lost_its_job_claims_no_request_for_it(world):
+    token = started_in(world, Phase.SUBMITTED)
+    world.pass_time(LEASE_OVER)
+    world.admission.reap()
+    (grant,) = world.admit().grants
+    scripts = world.scripts
+    with pytest.raises(FencedError):
+        scripts.do(world.journal.claiming("a", "r2", token))
+    assert scripts.do(world.journal.claiming("a", "r2", grant.token)) is True
+
+
+def test_whoever_sent_the_post_may_still_claim_what_it_was_told(world):
+    token = started_in(world, Phase.SUBMITTING)
+    world.pass_time(LEASE_OVER)
+    world.admission.reap()
+    world.admit()
+    assert world.scripts.do(world.journal.claiming("a", "r2", token)) is True
+
+
 def test_a_job_that_returns_keeps_its_place(world):
     token = started_in(world, Phase.SUBMITTING)
     world.redis.hset(keys.rq_job("a"), "status", "started")
@@ -344,6 +363,17 @@ def test_three_deaths_without_progress_end_a_job(phase, end, kind, billed, world
     assert record.error["request_id"] == ("r1" if phase == Phase.RUNNING else None)
     assert record.outcome == {"status": "FAILED", "error": record.error}
     assert world.redis.hget(keys.rq_job("a"), "status") == b"failed"
+
+
+def test_a_result_whose_workers_die_saving_it_was_paid_for(world):
+    token = started_in(world, Phase.SUBMITTING)
+    go(world, "a", token, Phase.DOWNLOADING, result={"x": 1})
+    for _ in range(MAX_DEATHS):
+        world.pass_time(LEASE_OVER)
+        world.admission.reap()
+        world.admit()
+    error = world.journal.get("a").error
+    assert (error["retryable"], error["may_be_billed"]) == (False, True)
 
 
 def test_a_poisoned_job_that_is_reopened_is_failed_no_more_to_rq(world):

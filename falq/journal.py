@@ -190,9 +190,9 @@ def _check(job_id: str, to: Phase, said: bytes) -> None:
 
 
 def _claimed(job_id: str, said: int) -> bool:
-    if said < 0:
+    if said == -1:
         raise FencedError(f"{job_id}: another holds it")
-    return bool(said)
+    return said == 1
 
 
 def _phases(phases: Iterable[Phase]) -> str:

@@ -21,6 +21,7 @@ falq:intake                 list    job_ids without an account                  
 falq:worker:<name>          hash    account, host, version, queues, concurrency       12 s; workers
 falq:workers                zset    names of workers by their last word               entries 24 h; workers
 falq:alive:<a>              string  a worker that serves the account                  12 s; workers
+falq:probe:<type>           set     one of each type, and gone: may we write?        60 s; doctor
 falq:counters               hash    counts and sums for metrics                       for ever; scripts
 falq:{a}:queues             set     queues that had a job                             for ever; enqueue
 falq:{a}:scope:<queue>      hash    limits in force (max_concurrent, interval_us,       for ever; enqueue,
@@ -32,7 +33,8 @@ falq:{a}:scope:@            hash    the same for the account, and its logical cl
 falq:{a}:waiting:<queue>    zset    job_ids by lane and place                         enqueue, admit
 falq:{a}:ready              zset    queues with work by virtual time                  enqueue, admit
 falq:{a}:parked             zset    queues with work by the time they may start       admit
-falq:{a}:leases:<scope>     zset    job_ids by expiry of their lease                  admit, renew, reap
+falq:{a}:leases             zset    job_ids by expiry of their lease                  admit, renew, reap
+falq:{a}:held:<queue>       set     those of one queue                                admit, reap
 falq:{a}:adopt              list    jobs whose holder is gone                         reap, admit
 falq:{a}:waiters            zset    ``<worker> <Lua pattern of its queues>`` of idle  admit
                                     workers by the time they fell asleep
@@ -42,7 +44,8 @@ falq:wake                   channel a job without account came in
 ==========================  ======  ================================================  =========================
 
 RQ: ``rq:queues`` (set), ``rq:queue:<queue>`` (list of waiting job_ids, the view for stock
-tools), ``rq:job:<job_id>`` (hash), ``rq:failed:<queue>`` and ``rq:canceled:<queue>`` (zsets, of
+tools), ``rq:probe`` (as ``falq:probe``), ``rq:job:<job_id>`` (hash),
+``rq:failed:<queue>`` and ``rq:canceled:<queue>`` (zsets, of
 jobs that no worker shows as ended). Times in Redis are whole microseconds of the logical clock,
 except in records, which have Unix seconds.
 """
@@ -120,9 +123,14 @@ def waiting(account: str, queue: str) -> str:
     return of_account(account, f"waiting:{queue}")
 
 
-def leases(account: str, name: str) -> str:
-    """Key of the leases in a scope."""
-    return of_account(account, f"leases:{name}")
+def leases(account: str) -> str:
+    """Key of the leases of an account."""
+    return of_account(account, "leases")
+
+
+def held(account: str, queue: str) -> str:
+    """Key of the jobs of a queue that have a lease."""
+    return of_account(account, f"held:{queue}")
 
 
 def told(account: str, queue: str) -> str:

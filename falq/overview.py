@@ -253,7 +253,7 @@ def _in_flight(redis: Redis, accounts: Iterable[str]) -> list[str]:
     """List the jobs that hold a lease, those first whose lease began first."""
     found: list[str] = []
     for account in accounts:
-        leases: Any = redis.zrange(keys.leases(account, ACCOUNT_SCOPE), 0, 10 * LISTED_JOBS)
+        leases: Any = redis.zrange(keys.leases(account), 0, 10 * LISTED_JOBS)
         found += [job_id.decode() for job_id in leases]
     return found
 

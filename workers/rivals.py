@@ -16,7 +16,7 @@ def awaited_alike(redis: Redis, record: JobRecord) -> list[float]:
 
     One whose reply is lost is not among them: it searches as we do, and claims decide.
     """
-    held: Any = redis.zrange(keys.leases(record.account, keys.ACCOUNT_SCOPE), 0, -1)
+    held: Any = redis.zrange(keys.leases(record.account), 0, -1)
     others = [job_id.decode() for job_id in held if job_id.decode() != record.job_id]
     with redis.pipeline(transaction=False) as pipe:
         for job_id in others:

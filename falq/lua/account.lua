@@ -6,7 +6,9 @@
 --          expire a lease that is renewed in time, nor release more than CAP's permits.
 local ACCOUNT = ARGV[1]
 local P = 'falq:{' .. ACCOUNT .. '}:'
-local SCOPE, LEASES, WAITING = P .. 'scope:', P .. 'leases:', P .. 'waiting:'
+local SCOPE, WAITING = P .. 'scope:', P .. 'waiting:'
+-- Who holds a unit of concurrency: with an expiry in the account, as a plain set in a queue.
+local LEASES, HELD = P .. 'leases', P .. 'held:'
 local READY, PARKED, WAITERS, ADOPT = P .. 'ready', P .. 'parked', P .. 'waiters', P .. 'adopt'
 local ROOT = SCOPE .. '@'
 local JOB, RQ_JOB, RQ_QUEUE = 'falq:job:', 'rq:job:', 'rq:queue:'

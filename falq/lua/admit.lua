@@ -32,9 +32,8 @@ local function grant(id, q, adopted)
   else
     call('HSET', JOB .. id, 'token', whole(token), 'worker', worker, 'started_at', wall_s())
   end
-  local expiry = whole(now + lease_us)
-  call('ZADD', LEASES .. '@', expiry, id)
-  call('ZADD', LEASES .. q, expiry, id)
+  call('ZADD', LEASES, whole(now + lease_us), id)
+  call('SADD', HELD .. q, id)
   granted = granted + 1
   grants[granted] = table.concat({ id, q, whole(token), adopted }, '\0')
 end

@@ -2,7 +2,7 @@
 -- Say what scopes wait for, without changing anything.
 -- Needs    account scopes
 -- ARGV     account, then scopes
--- Touches  (reads) falq:{a}:scope:*, leases:*, waiting:*
+-- Touches  (reads) falq:{a}:scope:*, leases, held:*, waiting:*
 -- Reply    for each scope: its name, waiting, running, wait_us (-1: until a wake-up), limit
 --          that holds it ('' none), paused, hold_reason, max_concurrent ('' none),
 --          interval_us, emission_us, burst
@@ -10,7 +10,7 @@ local function explain(name)
   local s = read_scope(name)
   local wait, why = judge(s)
   return {
-    name, call('ZCARD', WAITING .. name), call('ZCARD', LEASES .. name),
+    name, call('ZCARD', WAITING .. name), held_by(name),
     wait >= INF and -1 or wait, why, s.paused and 1 or 0,
     s.hold_until > now and call('HGET', SCOPE .. name, 'hold_reason') or '',
     s.concurrent or '', s.interval, s.emission, s.burst,

@@ -6,13 +6,13 @@ local function tell(id, event)
 end
 
 local function lease(id, q, until_us)
-  call('ZADD', LEASES .. '@', whole(until_us), id)
-  call('ZADD', LEASES .. q, whole(until_us), id)
+  call('ZADD', LEASES, whole(until_us), id)
+  call('SADD', HELD .. q, id)
 end
 
 local function free(id, q)
-  call('ZREM', LEASES .. '@', id)
-  call('ZREM', LEASES .. q, id)
+  call('ZREM', LEASES, id)
+  call('SREM', HELD .. q, id)
   if call('ZSCORE', PARKED, q) == 'inf' then unpark(q) end
 end
 

@@ -4,11 +4,12 @@
 -- ARGV     account (none: '')
 -- Touches  falq:{}:scope:@ (reads); falq:probe:<type>, rq:probe, which are gone when it ends
 -- Reply    'OK', or the server's error
+local PROBE = 'falq:probe:'
 local KINDS = {
-  { 'falq:probe:hash', 'HSET', 'f', '1' },
-  { 'falq:probe:zset', 'ZADD', 1, 'm' },
-  { 'falq:probe:set', 'SADD', 'm' },
-  { 'falq:probe:stream', 'XADD', '*', 'e', '1' },
+  { PROBE .. 'hash', 'HSET', 'f', '1' },
+  { PROBE .. 'zset', 'ZADD', 1, 'm' },
+  { PROBE .. 'set', 'SADD', 'm' },
+  { PROBE .. 'stream', 'XADD', '*', 'e', '1' },
   { 'rq:probe', 'RPUSH', 'm' },
 }
 local refused = nil
@@ -23,6 +24,6 @@ for _, kind in ipairs(KINDS) do
   try(kind[2], kind[1], unpack(kind, 3))
   try('EXPIRE', kind[1], 60)
 end
-try('PUBLISH', 'falq:probe', '')
+try('PUBLISH', PROBE, '')
 for _, kind in ipairs(KINDS) do try('DEL', kind[1]) end
 return refused or 'OK'

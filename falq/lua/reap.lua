@@ -46,13 +46,13 @@ end
 
 -- The record was deleted by hand.
 local function forget(id)
-  call('ZREM', LEASES .. '@', id)
+  call('ZREM', LEASES, id)
   call('LREM', ADOPT, 0, id)
   for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do free_and_wake(id, q) end
 end
 
 keep_time()
-local expired = call('ZRANGEBYSCORE', LEASES .. '@', '-inf', whole(now), 'LIMIT', 0, 64)
+local expired = call('ZRANGEBYSCORE', LEASES, '-inf', whole(now), 'LIMIT', 0, 64)
 for _, id in ipairs(expired) do
   local j = call('HMGET', JOB .. id, 'phase', 'queue', 'request_id', 'token')
   local phase, q, held = j[1], j[2], j[4] and j[4] ~= ''

@@ -2,16 +2,14 @@
 -- Lengthen the leases of jobs that a worker holds; a lease that is gone stays gone.
 -- Needs    account
 -- ARGV     account, lease_us, then job_id, token for each
--- Touches  falq:{a}:scope:@, leases:*; falq:job:<id>
+-- Touches  falq:{a}:scope:@, leases; falq:job:<id>
 -- Reply    job_ids that are not the worker's any more
 keep_time()
 local expiry, lost = whole(now + tonumber(ARGV[2])), {}
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]
-  local j = call('HMGET', JOB .. id, 'token', 'queue')
-  if j[1] == ARGV[i + 1] then
-    call('ZADD', LEASES .. '@', 'XX', expiry, id)
-    call('ZADD', LEASES .. j[2], 'XX', expiry, id)
+  if call('HGET', JOB .. id, 'token') == ARGV[i + 1] then
+    call('ZADD', LEASES, 'XX', expiry, id)
   else
     lost[#lost + 1] = id
   end

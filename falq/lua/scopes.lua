@@ -25,11 +25,15 @@ local function read_scope(name)
   return scope_from(name, s, 1, tonumber(s[9]) or 0)
 end
 
+local function held_by(name)
+  return name == '@' and call('ZCARD', LEASES) or call('SCARD', HELD .. name)
+end
+
 -- The wait until this scope alone allows a start (INF: until something happens), and which
 -- of its limits that is.
 local function judge(s)
   if s.paused then return INF, 'paused' end
-  if s.concurrent and call('ZCARD', LEASES .. s.name) >= s.concurrent then
+  if s.concurrent and held_by(s.name) >= s.concurrent then
     return INF, s.concurrent == 0 and 'paused' or 'concurrency'
   end
   local wait, why = 0, ''

@@ -66,7 +66,7 @@ local function sweep_one(id, q)
   elseif j[1] == 'queued' and (not j[4] or j[4] == '') then
     place(id, q, j[3] or next_score(1))
   elseif status == 'queued'
-    and (j[1] == 'unknown' or not call('ZSCORE', LEASES .. '@', id)) then
+    and (j[1] == 'unknown' or not call('ZSCORE', LEASES, id)) then
     asked[#asked + 1] = id
     asked[#asked + 1] = j[1]
   else

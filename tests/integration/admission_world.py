@@ -96,8 +96,13 @@ class World:
         fields = {"request_id": request_id}
         self.journal.advance(job_id, token, Phase.SUBMITTED, fields=fields)
 
-    def leases(self, scope: str = "@") -> dict[str, int]:
-        found = self.redis.zrange(keys.leases(ACCOUNT, scope), 0, -1, withscores=True)
+    def held(self, queue: str = "q") -> set[str]:
+        """Name the jobs of a queue that hold a slot."""
+        found = self.redis.smembers(keys.held(ACCOUNT, queue))
+        return {job_id.decode() for job_id in found}
+
+    def leases(self) -> dict[str, int]:
+        found = self.redis.zrange(keys.leases(ACCOUNT), 0, -1, withscores=True)
         return {job_id.decode(): int(expiry) for job_id, expiry in found}
 
     def waiting(self, queue: str = "q") -> list[str]:

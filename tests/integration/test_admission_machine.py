@@ -528,7 +528,7 @@ class Claims(RuleBasedStateMachine):
         with self.redis.pipeline(transaction=False) as pipe:
             pipe.zrange(keys.waiting(ACCOUNT, queue), 0, -1)
             pipe.lrange(keys.rq_queue(queue), 0, -1)
-            pipe.zrange(keys.leases(ACCOUNT, queue), 0, -1)
+            pipe.smembers(keys.held(ACCOUNT, queue))
             pipe.zscore(keys.of_account(ACCOUNT, "ready"), queue)
             pipe.zscore(keys.of_account(ACCOUNT, "parked"), queue)
             found, rq_list, leased, ready, parked = pipe.execute()

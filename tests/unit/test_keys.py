@@ -16,7 +16,8 @@ SCRIPTS = {
 #: What a script calls a key by; the parts in front of all scripts name them once.
 NAMES = {
     "JOB": "falq:job:", "RQ_JOB": "rq:job:", "RQ_QUEUE": "rq:queue:", "P": "falq:{a}:",
-    "SCOPE": "falq:{a}:scope:", "LEASES": "falq:{a}:leases:", "WAITING": "falq:{a}:waiting:",
+    "SCOPE": "falq:{a}:scope:", "LEASES": "falq:{a}:leases", "HELD": "falq:{a}:held:",
+    "WAITING": "falq:{a}:waiting:",
 }  # fmt: skip
 
 
@@ -72,7 +73,8 @@ def test_the_scripts_call_a_key_as_the_functions_do():
     assert keys.rq_job("1") == f"{NAMES['RQ_JOB']}1"
     assert keys.rq_queue("q") == f"{NAMES['RQ_QUEUE']}q"
     assert keys.scope("x", "q") == NAMES["SCOPE"].replace("{a}", "{x}") + "q"
-    assert keys.leases("x", "q") == NAMES["LEASES"].replace("{a}", "{x}") + "q"
+    assert keys.leases("x") == NAMES["LEASES"].replace("{a}", "{x}")
+    assert keys.held("x", "q") == NAMES["HELD"].replace("{a}", "{x}") + "q"
     assert keys.waiting("x", "q") == NAMES["WAITING"].replace("{a}", "{x}") + "q"
 
 

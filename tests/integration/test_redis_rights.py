@@ -35,8 +35,8 @@ WORKER = """
     client|info client|list client|setname config|get del eval evalsha exec exists expire get hdel
     hexists hget hgetall hincrby hincrbyfloat hmget hset hsetnx hstrlen info lindex llen lpop
     lpush lrange lrem mget multi persist ping publish pubsub|numsub rpush sadd scard set smembers
-    srem sscan subscribe time unsubscribe unwatch wait watch xadd zadd zcard zrange zrangebyscore zrem
-    zremrangebyscore zscore
+    srem sscan subscribe time unsubscribe unwatch wait watch xadd zadd zcard zrange zrangebyscore
+    zrem zremrangebyscore zscore
 """
 KEYS = ["falq:*", "rq:*"]
 LUA = Path(falq.__file__).parent / "lua"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from falq.cli.show import Voice, as_table, emit
-from falq.errors import UsageError
+from falq.errors import FalqError, UsageError
 from falq.fal.client import FalClient
 from falq.model_id import parse_model_id
 from falq.settings import SANDBOX_KEY, Settings
@@ -77,7 +78,9 @@ def _listing_options(command: _F) -> _F:
     help="--standalone, refused if it holds a symlink, a secret or a machine's path.",
 )
 @click.option(
-    "--force", is_flag=True, help="Generate again; keeps queue_config.yaml and your own files."
+    "--force",
+    is_flag=True,
+    help="Replace generated files that were edited; keeps queue_config.yaml and your own files.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be written.")
 @click.option("-k", "--api-key", metavar="KEY", help="DEPRECATED: set FAL_KEY instead.")
@@ -96,9 +99,10 @@ def generate(
         return
     _check_options(model_ids, query, category, options)
     wanted = list(dict.fromkeys(map(parse_model_id, model_ids)))
-    models = _facts(settings, wanted)
-    _say_price_gap(models, settings, voice)
-    made = generate_skills(models, _request(settings, options))
+    with _nothing_written(len(wanted)):
+        models = _facts(settings, wanted)
+        _say_price_gap(models, settings, voice)
+        made = generate_skills(models, _request(settings, options))
     print_made(made, table=as_table(options["json_wanted"]), voice=voice)
 
 
@@ -139,12 +143,15 @@ def skill() -> None:
     metavar="DIR",
     help="Folder of skills.",
 )
+@click.option(
+    "--force", is_flag=True, help="Replace files of the same names that falq did not write."
+)
 @click.option("-q", "--quiet", is_flag=True, help="No talk.")
-def install(output: Path, *, quiet: bool) -> None:  # fmt: skip
-    """Install fal-skill-creator: SKILL.md and scripts; safe to repeat."""
-    path = install_creator(output, refresh=True)
-    Voice(quiet=quiet).say(f"installed {path}: read {path / 'SKILL.md'}")
-    emit({"path": str(path)})
+def install(output: Path, *, force: bool, quiet: bool) -> None:  # fmt: skip
+    """Install fal-skill-creator: SKILL.md and scripts; safe to repeat, keeps files of yours."""
+    made = install_creator(output, force=force)
+    Voice(quiet=quiet).say(f"{made.status} {made.path}: read {made.path / 'SKILL.md'}")
+    emit({"path": str(made.path)})
 
 
 @skill.command(hidden=True)
@@ -156,6 +163,18 @@ def run(folder: Path, name: str | None, words: tuple[str, ...]) -> int:
     from falq.wrapper import main
 
     return main(words, folder, skill=name)
+
+
+@contextmanager
+def _nothing_written(wanted: int) -> Iterator[None]:
+    """Say of an error that none of several skills was made: all are, or none."""
+    try:
+        yield
+    except FalqError as error:
+        if wanted > 1:
+            gone = f"none of the {wanted} skills was written"
+            error.hint = f"{gone}; {error.hint}" if error.hint else gone
+        raise
 
 
 def _with_client(settings: Settings, work: Callable[[FalClient], Awaitable[_T]]) -> _T:

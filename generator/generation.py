@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from falq.errors import ConfigurationError, OutputError
+from falq.errors import ConfigurationError, OutputError, UsageError
+from falq.model_id import skill_name
 from falq.schema.difference import Change, input_changes, output_changes
 from falq.schema.lock import SchemaLock
+from generator.generated_files import RECORD, check_unedited, edited_files
 from generator.model_facts import ModelFacts
 from generator.naming import CREATOR_SKILL, check_skill_name, choose_names
 from generator.publishing import check_public
 from generator.tree import SkillOptions, SkillTree, build_tree, creator_tree
-from generator.writer import check_replaceable, owner_of, write_tree
+from generator.writer import check_replaceable, owner_of, write_trees
+
+_OWN = (
+    "move it away, or falq skill install --force to replace these files and keep all others;"
+    " --standalone needs no fal-skill-creator"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +52,28 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Creator:
+    """The creator skill that linked skills need, and whether it is there already."""
+
+    path: Path
+    status: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Made:
-    """One skill that was made, or would be."""
+    """One skill that was made, or would be.
+
+    Attributes:
+        creator: The skill that its scripts are links to.
+    """
 
     facts: ModelFacts
     tree: SkillTree
     path: Path
     status: str
     changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    creator: Creator | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form."""
@@ -63,7 +84,8 @@ class Made:
             "status": self.status,
             "deprecated": self.facts.deprecated,
             "changes": list(self.changes),
-            "files": sorted([*self.tree.files, *self.tree.links]),
+            "files": sorted([*self.tree.files, *self.tree.links, RECORD]),
+            "creator": self.creator and {**asdict(self.creator), "path": str(self.creator.path)},
         }
 
 
@@ -76,31 +98,58 @@ def generate_skills(models: Sequence[ModelFacts], request: Request) -> list[Made
     """
     names = _names(models, request)
     planned = [_plan(facts, names[facts.model_id], request) for facts in models]
-    if request.dry_run:
-        return planned
-    if request.public:
-        # A public skill is refused before any other is written.
-        _rehearse(planned, request)
+    trees = [made.tree for made in planned]
     if request.linked:
-        install_creator(request.output, refresh=False)
-    for made in planned:
-        write_tree(made.tree, request.output, check=_check(request))
+        creator, more = _plan_creator(request.output, force=request.force, dry=request.dry_run)
+        planned = [replace(made, creator=creator) for made in planned]
+        trees = [*more, *trees]
+    if not request.dry_run:
+        _write(trees, request)
     return planned
 
 
-def install_creator(output: Path, *, refresh: bool) -> Path:
-    """Install the creator skill; unless told to refresh it, only where it is missing or old."""
-    tree = creator_tree(sys.executable)
-    target = output / CREATOR_SKILL
-    if not refresh and _is_there(tree, target):
-        return target
+def _write(trees: Sequence[SkillTree], request: Request) -> None:
     try:
-        return write_tree(tree, output)
+        write_trees(trees, request.output, check=_check(request))
     except OutputError:
-        # Another falq may have installed the very same a moment ago.
-        if _is_there(tree, target):
-            return target
-        raise
+        first, path = trees[0], request.output / CREATOR_SKILL
+        # Another falq may have installed the very same creator skill a moment ago.
+        if first.name != CREATOR_SKILL or not _is_there(first, path):
+            raise
+        write_trees(trees[1:], request.output, check=_check(request))
+
+
+def install_creator(output: Path, *, force: bool = False) -> Creator:
+    """Install the creator skill, or renew it where it is of another falq; safe to repeat.
+
+    Raises:
+        UsageError: Something there is not falq's, or was edited, and ``force`` is not given.
+        OutputError: The disk refuses.
+    """
+    creator, trees = _plan_creator(output, force=force, dry=False)
+    if trees:
+        try:
+            write_trees(trees, output)
+        except OutputError:
+            # Another falq may have installed the very same a moment ago.
+            if not _is_there(trees[0], creator.path):
+                raise
+    return creator
+
+
+def _plan_creator(output: Path, *, force: bool, dry: bool) -> tuple[Creator, list[SkillTree]]:
+    tree, target = creator_tree(sys.executable), output / CREATOR_SKILL
+    if _is_there(tree, target):
+        return Creator(path=target, status="kept"), []
+    there = os.path.lexists(target)
+    if target.is_symlink():
+        raise UsageError(f"{target} is a link to {target.readlink()}: falq replaces no link", _OWN)
+    if there and not target.is_dir():
+        raise UsageError(f"{target} is no folder", _OWN)
+    if there and not force:
+        check_unedited(target, tree, _OWN)
+    status = "planned" if dry else "renewed" if there else "installed"
+    return Creator(path=target, status=status), [tree]
 
 
 def _is_there(tree: SkillTree, folder: Path) -> bool:
@@ -123,23 +172,43 @@ def _names(models: Sequence[ModelFacts], request: Request) -> dict[str, str]:
 
 def _plan(facts: ModelFacts, name: str, request: Request) -> Made:
     target = request.output / name
-    changes = _schema_changes(target, facts)
-    replaces = check_replaceable(target, facts.model_id, force=request.force or request.dry_run)
-    options = SkillOptions(
+    tree = build_tree(facts, name, _options(name, request))
+    lenient = request.force or request.dry_run
+    replaces = check_replaceable(tree, request.output, facts.model_id, force=lenient)
+    made = "regenerated" if replaces else "created"
+    return Made(
+        facts=facts,
+        tree=tree,
+        path=target,
+        status="planned" if request.dry_run else made,
+        changes=tuple(map(str, _schema_changes(target, facts))),
+        warnings=tuple(_warnings(facts, tree, request, replaces=replaces)),
+    )
+
+
+def _options(name: str, request: Request) -> SkillOptions:
+    return SkillOptions(
         lazy=request.lazy,
         standalone=request.standalone,
         public=request.public,
         shown_folder=_shown(request.output, name),
         python=sys.executable if request.linked else None,
     )
-    made = "regenerated" if replaces else "created"
-    return Made(
-        facts=facts,
-        tree=build_tree(facts, name, options),
-        path=target,
-        status="planned" if request.dry_run else made,
-        changes=tuple(map(str, changes)),
-    )
+
+
+def _warnings(
+    facts: ModelFacts, tree: SkillTree, request: Request, *, replaces: bool
+) -> Iterator[str]:
+    usual = request.output / skill_name(facts.model_id)
+    owner = owner_of(usual)
+    if request.name is None and usual.name != tree.name and owner not in (None, facts.model_id):
+        what = f"the skill of {owner}" if owner else "something that falq did not generate"
+        yield f"{usual} is {what} and stays; this skill is named {tree.name}"
+    edited = edited_files(request.output / tree.name, tree) if replaces else []
+    if edited:
+        would = "would be" if request.dry_run else "were"
+        only = "" if request.force else " with --force only"
+        yield f"{tree.name}: edited files {would} replaced{only}: {', '.join(edited)}"
 
 
 def _shown(output: Path, name: str) -> str:
@@ -166,9 +235,3 @@ def _check(request: Request) -> Callable[[Path], None] | None:
     paths += [Path(sys.prefix)] if sys.prefix != sys.base_prefix else []
     secrets = request.secrets
     return lambda folder: check_public(folder, secrets=secrets, machine_paths=paths)
-
-
-def _rehearse(planned: Sequence[Made], request: Request) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for made in planned:
-            write_tree(made.tree, Path(folder), check=_check(request))

@@ -10,6 +10,7 @@ from falq.schema.fields import Field
 from falq.schema.wording import expectation, show_value
 from generator.description import price_line
 from generator.fetching import Found, FoundModel
+from generator.generated_files import RECORD
 from generator.generation import Made
 from generator.model_facts import ModelFacts
 from generator.untrusted import plain
@@ -33,6 +34,7 @@ def print_made(made: Sequence[Made], *, table: bool, voice: Voice) -> None:
     """Print the skills that were made, with what changed in their schemas."""
     for one in made:
         _talk_about(one, voice)
+    _talk_about_creator(made, voice)
     if not table:
         emit({"skills": [one.to_dict() for one in made]})
         return
@@ -88,17 +90,25 @@ def _talk_about(made: Made, voice: Voice) -> None:
     name = made.tree.name
     if made.facts.deprecated:
         voice.warn(f"fal marks {made.facts.model_id} as deprecated; it may stop working")
+    for warning in made.warnings:
+        voice.warn(plain(warning, 600))
     for change in made.changes:
         voice.say(f"{name}: {plain(change, 300)}")
     if made.status == "regenerated" and not made.changes:
         voice.say(f"{name}: the model's schema has not changed")
     if made.status == "planned":
         voice.say(f"{made.path}/")
-        for path in sorted([*made.tree.files, *made.tree.links]):
+        for path in sorted([*made.tree.files, *made.tree.links, RECORD]):
             arrow = f" -> {made.tree.links[path]}" if path in made.tree.links else ""
             voice.say(f"  {path}{arrow}")
     else:
         voice.say(f"{made.status} {made.path}: read {made.path / 'SKILL.md'}")
+
+
+def _talk_about_creator(made: Sequence[Made], voice: Voice) -> None:
+    creator = made[0].creator if made else None
+    if creator is not None and creator.status != "kept":
+        voice.say(f"{creator.status} {creator.path}/, which holds the scripts that skills link to")
 
 
 def _schema_dict(facts: ModelFacts) -> dict[str, Any]:

@@ -118,12 +118,24 @@ def test_the_tree_is_the_one_of_the_contract(command):
     assert len(lock["openapi_sha256"]) == 64
 
 
-def test_a_second_time_needs_force_and_tells_what_changed(command):
-    made(command, "-m", "sandbox/tts/turbo")
-    code, shown, err = command("generate", "-m", "sandbox/tts/turbo")
+def test_the_seeds_commands_run_one_after_another_without_force(command):
+    for option in ([], ["--lazy"], ["--standalone"], ["--public"]):
+        made(command, "--model-id", "fal-ai/flux/dev", *option)
+    both = made(command, "-m", "fal-ai/flux/dev", "-m", "fal-ai/flux/schnell")
+    assert [skill["status"] for skill in both] == ["regenerated", "created"]
+
+
+def test_what_was_edited_needs_force_and_is_named(command):
+    folder = Path(made(command, "-m", "sandbox/tts/turbo")[0]["path"])
+    (folder / "agents" / "openai.yaml").write_text("mine: 1\n")
+    words = ("generate", "-m", "fal-ai/flux/dev", "-m", "sandbox/tts/turbo")
+    code, shown, err = command(*words)
     assert (code, shown["error"]["type"]) == (2, "UsageError")
-    assert "--force" in err
-    assert made(command, "-m", "sandbox/tts/turbo", "--force")[0]["status"] == "regenerated"
+    assert "agents/openai.yaml" in err
+    assert "none of the 2 skills was written" in shown["error"]["hint"]
+    assert not Path(".claude/skills/fal-ai-flux-dev").exists()
+    statuses = [skill["status"] for skill in made(command, *words[1:], "--force")]
+    assert statuses == ["created", "regenerated"]
 
 
 def test_a_name_of_ones_own_is_for_one_model(command):
@@ -138,6 +150,7 @@ def test_a_dry_run_shows_the_tree_and_writes_nothing(command):
     code, shown, err = command("generate", "-m", "sandbox/tts/turbo", "--dry-run")
     assert (code, shown["skills"][0]["status"]) == (0, "planned")
     assert "scripts/sandbox_tts_turbo.py" in err
+    assert "planned .claude/skills/fal-skill-creator/" in err
     assert not Path(".claude").exists()
 
 

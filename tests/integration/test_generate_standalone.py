@@ -196,7 +196,7 @@ def test_shared_scripts_work_through_their_links(tmp_path, bare_python):
 
 
 def test_the_creators_door_to_generate_works(tmp_path, bare_python):
-    folder = install_creator(tmp_path, refresh=True)
+    folder = install_creator(tmp_path).path
     done = start(bare_python, folder / "scripts" / "generate_fal_skill.py", "--help")
     assert done.returncode == 0, done.stderr
     assert "--standalone" in done.stdout

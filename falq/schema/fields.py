@@ -20,6 +20,7 @@ class Field:
     Attributes:
         kinds: JSON types other than null, in the document's order; empty means any.
         choices: Allowed or preset values; binding only if ``closed``.
+        closed_kinds: Those of the kinds in which nothing but the choices fits.
         items: What a list holds.
         properties: Fields of an object.
         media: Kind of file whose address belongs here (``falq.schema.media``).
@@ -34,6 +35,7 @@ class Field:
     default: Any = None
     choices: tuple[Any, ...] = ()
     closed: bool = False
+    closed_kinds: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     exclusive_minimum: float | None = None
@@ -56,6 +58,11 @@ class Field:
     def kind(self) -> str:
         """Give the one JSON type, ``mixed`` for several, ``any`` for none."""
         return "any" if not self.kinds else self.kinds[0] if len(self.kinds) == 1 else "mixed"
+
+    @property
+    def free_kinds(self) -> tuple[str, ...]:
+        """Give the kinds in which other values than the choices fit."""
+        return () if self.closed else tuple(k for k in self.kinds if k not in self.closed_kinds)
 
 
 def read_fields(schema: Schema) -> tuple[Field, ...]:
@@ -175,7 +182,13 @@ def _admits_null(schema: Schema) -> bool:
 def _values(variants: list[Schema]) -> dict[str, Any]:
     found = [value for variant in variants for value in _choices(variant) if value is not None]
     closed = bool(found) and all(_choices(variant) for variant in variants)
-    return {"choices": tuple(found), "closed": closed}
+    free = {_kind(variant) for variant in variants if not _choices(variant)}
+    kinds = dict.fromkeys(_kind(variant) for variant in variants)
+    return {
+        "choices": tuple(found),
+        "closed": closed,
+        "closed_kinds": tuple(kind for kind in kinds if kind not in free),
+    }
 
 
 _LIMITS = {

@@ -19,6 +19,8 @@ def value_from_text(text: str, field: Field) -> Any:
     '5'
     >>> value_from_text('{"width": 8}', Field(name="s", kinds=("object", "string")))
     {'width': 8}
+    >>> value_from_text("5", Field(name="d", kinds=("integer", "string"), closed_kinds=("string",)))
+    5
     """
     matched = [choice for choice in field.choices if _spelt(choice) == text]
     if matched:
@@ -54,6 +56,6 @@ def _spelt(choice: Any) -> str:
 
 def _is_wanted(value: Any, field: Field) -> bool:
     if value is None:
-        return field.nullable and "string" not in field.kinds
-    # A number given where text is allowed too may be meant as either: fal's ids look so.
-    return isinstance(value, dict | list) or "string" not in field.kinds
+        return field.nullable and "string" not in field.free_kinds
+    # A number given where any text is allowed too may be meant as either: fal's ids look so.
+    return isinstance(value, dict | list) or "string" not in field.free_kinds

@@ -20,6 +20,9 @@ def expectation(field: Field) -> str:
     'an integer from 1 to 50'
     >>> expectation(Field(name="f", kinds=("string",), choices=("png", "jpeg"), closed=True))
     'one of "png", "jpeg"'
+    >>> auto = {"choices": ("auto",), "closed_kinds": ("string",), "minimum": 4}
+    >>> expectation(Field(name="d", kinds=("integer", "string"), **auto))
+    'an integer of at least 4 or "auto"'
     """
     words = list(dict.fromkeys(_alternatives(field))) or ["any JSON value"]
     return " or ".join([*words, "null"] if field.nullable else words)
@@ -51,22 +54,18 @@ def _without_data(value: Any) -> Any:
 
 
 def _alternatives(field: Field) -> Iterator[str]:
-    for kind in field.kinds:
+    for kind in field.free_kinds:
         if kind == "object":
             yield _object(field)
         elif kind == "array":
             yield _array(field)
-        elif not field.choices or kind == "boolean":
+        elif kind != "string" or not field.choices:
             yield _scalar(field, kind)
     if field.choices:
         one = len(field.choices) == 1
         yield f"{'' if one else 'one of '}{show_choices(field.choices)}"
-        if not field.closed and "string" in field.kinds and _open_text(field):
+        if "string" in field.free_kinds:
             yield "other text"
-
-
-def _open_text(field: Field) -> bool:
-    return "object" not in field.kinds and "array" not in field.kinds
 
 
 def _object(field: Field) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from falq.errors import ConfigurationError, OutputError, UsageError
 from falq.model_id import skill_name
-from falq.schema.difference import Change, input_changes, output_changes
+from falq.schema.difference import input_changes, output_changes
 from falq.schema.lock import SchemaLock
 from generator.generated_files import RECORD, check_unedited, edited_files
 from generator.model_facts import ModelFacts
@@ -64,6 +64,8 @@ class Made:
     """One skill that was made, or would be.
 
     Attributes:
+        schema: ``new``, or how it stands to the earlier one: ``unchanged``, ``texts changed``,
+            ``changed``, or ``unknown`` where no earlier one can be read.
         creator: The skill that its scripts are links to.
     """
 
@@ -71,6 +73,7 @@ class Made:
     tree: SkillTree
     path: Path
     status: str
+    schema: str = "new"
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     creator: Creator | None = None
@@ -83,6 +86,7 @@ class Made:
             "path": str(self.path),
             "status": self.status,
             "deprecated": self.facts.deprecated,
+            "schema": self.schema,
             "changes": list(self.changes),
             "files": sorted([*self.tree.files, *self.tree.links, RECORD]),
             "creator": self.creator and {**asdict(self.creator), "path": str(self.creator.path)},
@@ -176,12 +180,14 @@ def _plan(facts: ModelFacts, name: str, request: Request) -> Made:
     lenient = request.force or request.dry_run
     replaces = check_replaceable(tree, request.output, facts.model_id, force=lenient)
     made = "regenerated" if replaces else "created"
+    schema, changes = _compared(target, facts)
     return Made(
         facts=facts,
         tree=tree,
         path=target,
         status="planned" if request.dry_run else made,
-        changes=tuple(map(str, _schema_changes(target, facts))),
+        schema=schema if replaces else "new",
+        changes=changes,
         warnings=tuple(_warnings(facts, tree, request, replaces=replaces)),
     )
 
@@ -217,14 +223,18 @@ def _shown(output: Path, name: str) -> str:
     return (output / name).as_posix() if inside else ""
 
 
-def _schema_changes(folder: Path, facts: ModelFacts) -> list[Change]:
+def _compared(folder: Path, facts: ModelFacts) -> tuple[str, tuple[str, ...]]:
+    """Tell how the schema stands to the one that lies there, and what changed."""
     try:
         shown = json.loads((folder / "references" / "schema.lock.json").read_text("utf-8"))
         old = SchemaLock.from_dict(shown).schema
     except (OSError, ValueError, ConfigurationError):
-        return []
+        return "unknown", ()
     given = input_changes(old.input, facts.schema.input)
-    return [*given, *output_changes(old.output, facts.schema.output)]
+    changes = [*given, *output_changes(old.output, facts.schema.output)]
+    if changes:
+        return "changed", tuple(map(str, changes))
+    return "unchanged" if old.sha256 == facts.schema.sha256 else "texts changed", ()
 
 
 def _check(request: Request) -> Callable[[Path], None] | None:

@@ -16,6 +16,11 @@ from generator.model_facts import ModelFacts
 from generator.untrusted import plain
 
 _MAX_CELL_CHARS = 100
+_SCHEMA_WORDS = {
+    "unchanged": "the model's schema has not changed",
+    "texts changed": "only texts of the model's schema have changed",
+    "unknown": "there is no earlier schema to compare with",
+}
 
 
 def print_found(found: Found, *, table: bool, voice: Voice) -> None:
@@ -94,8 +99,8 @@ def _talk_about(made: Made, voice: Voice) -> None:
         voice.warn(plain(warning, 600))
     for change in made.changes:
         voice.say(f"{name}: {plain(change, 300)}")
-    if made.status == "regenerated" and not made.changes:
-        voice.say(f"{name}: the model's schema has not changed")
+    if made.schema in _SCHEMA_WORDS:
+        voice.say(f"{name}: {_SCHEMA_WORDS[made.schema]}")
     if made.status == "planned":
         voice.say(f"{made.path}/")
         for path in sorted([*made.tree.files, *made.tree.links, RECORD]):

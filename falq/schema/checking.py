@@ -220,14 +220,19 @@ def _meant_choice(value: Any, field: Field) -> str:
     return show_value(shown[meant]) if meant is not None else ""
 
 
-def _same(first: Any, second: Any) -> bool:
+def same_json(first: Any, second: Any) -> bool:
+    """Tell whether two JSON values are the same.
+
+    >>> same_json(1, 1.0), same_json([1], [True])
+    (True, False)
+    """
     # Python holds 1 == True; JSON does not.
     if isinstance(first, bool) or isinstance(second, bool):
         return first is second
     if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(_same, first, second))
+        return len(first) == len(second) and all(map(same_json, first, second))
     if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(_same(first[k], second[k]) for k in first)
+        return first.keys() == second.keys() and all(same_json(first[k], second[k]) for k in first)
     return bool(first == second)
 
 
@@ -247,7 +252,7 @@ def _is_multiple(value: Any, step: Any) -> bool:
 
 def _unique(value: list[Any], wanted: Any) -> bool:
     pairs = ((a, b) for i, a in enumerate(value) for b in value[:i])
-    return not wanted or not any(_same(a, b) for a, b in pairs)
+    return not wanted or not any(same_json(a, b) for a, b in pairs)
 
 
 def _if_number(rule: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -260,8 +265,8 @@ def _if_kind(kind: type, rule: Callable[[Any, Any], bool]) -> Callable[[Any, Any
 
 _RULES: Mapping[str, Callable[[Any, Any], bool]] = {
     "type": _is_type,
-    "enum": lambda value, allowed: any(_same(value, one) for one in allowed),
-    "const": _same,
+    "enum": lambda value, allowed: any(same_json(value, one) for one in allowed),
+    "const": same_json,
     "minimum": _if_number(lambda value, bound: bool(value >= bound)),
     "maximum": _if_number(lambda value, bound: bool(value <= bound)),
     "exclusiveMinimum": _if_number(lambda value, bound: bool(value > bound)),

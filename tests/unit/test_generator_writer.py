@@ -134,6 +134,16 @@ def test_changes_of_the_schema_are_told(tmp_path):
     assert any("up to" in c or "from 1 to 8" in c for c in changes if "num_images" in c)
 
 
+def test_how_the_schema_stands_to_the_earlier_one_is_told(tmp_path):
+    assert generate(tmp_path).schema == "new"
+    lock = tmp_path / "fal-ai-flux-dev" / "references" / "schema.lock.json"
+    assert generate(tmp_path).schema == "unchanged"
+    lock.write_text(lock.read_text().replace('"openapi_sha256": "', '"openapi_sha256": "0'))
+    assert generate(tmp_path, force=True).schema == "texts changed"
+    lock.unlink()
+    assert generate(tmp_path).schema == "unknown"
+
+
 def test_a_dry_run_writes_nothing(tmp_path):
     made = generate(tmp_path / "out", dry_run=True)
     assert made.status == "planned"

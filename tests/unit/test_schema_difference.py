@@ -57,3 +57,47 @@ def test_for_results_it_is_the_other_way_round():
 def test_a_change_reads_as_one_line():
     change = one_change({"type": "integer", "maximum": 8}, {"type": "integer", "maximum": 4})
     assert str(change) == "changed x: an integer up to 8 → an integer up to 4 [breaking]"
+
+
+def size(width, **more):
+    return {"type": "object", "properties": {"width": width}, **more}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (
+            size({"type": "integer"}),
+            size({"type": "string"}),
+            "changed x.width: an integer → text [breaking]",
+        ),
+        (
+            {"type": "array", "items": size({"type": "integer", "maximum": 8})},
+            {"type": "array", "items": size({"type": "integer", "maximum": 4})},
+            "changed x[].width: an integer up to 8 → an integer up to 4 [breaking]",
+        ),
+        (
+            size({}),
+            size({}, required=["width"]),
+            "changed x.width: required [breaking]",
+        ),
+        (
+            {"enum": [*map(str, range(40))]},
+            {"enum": [*map(str, range(30)), "new", *map(str, range(31, 40))]},
+            'changed x: choices removed: "30"; choices added: "new" [breaking]',
+        ),
+        ({"enum": [1]}, {"enum": [1, True]}, "changed x: choices added: true"),
+    ],
+)
+def test_a_change_is_told_by_where_it_is(before, after, told):
+    assert str(one_change(before, after)) == told
+
+
+def test_a_change_that_has_no_words_is_told_all_the_same():
+    old, new = schema({"x": {"format": "uri"}}), schema({"x": {"format": "date"}})
+    assert [c.field for c in input_changes(old, new)] == ["inputs"]
+
+
+def test_texts_for_people_are_no_change():
+    old, new = (schema({"x": {"title": t, "description": t, "examples": [t]}}) for t in "ab")
+    assert input_changes(old, new) == []

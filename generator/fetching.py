@@ -12,6 +12,7 @@ from datetime import date
 from falq.errors import AccountError, FalqError, NetworkError, UsageError
 from falq.fal.catalogue import ModelEntry, Price
 from falq.fal.client import FalClient
+from falq.schema.wording import either
 from generator.model_facts import ModelFacts, read_facts
 
 _PARALLEL = 8
@@ -101,7 +102,7 @@ async def _with_suggestion(client: FalClient, model_id: str, error: UsageError) 
         close = []
     if not close:
         return error
-    return UsageError(error.message, f"did you mean {' or '.join(close)}?", model_id=model_id)
+    return UsageError(error.message, f"did you mean {either(close)}?", model_id=model_id)
 
 
 async def similar_models(client: FalClient, model_id: str) -> list[str]:

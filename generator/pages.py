@@ -12,48 +12,103 @@ from typing import Any
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
+from falq.errors import ModelError
 from falq.model_id import module_name
 from falq.queue_config import QueueConfig
-from falq.schema.examples import long_example, short_example
+from falq.schema.examples import PLACEHOLDER, long_example, short_example
 from falq.schema.fields import Field
 from falq.schema.flags import flag_names, negated
 from falq.wrapper import reserved_flags
 from generator.description import (
+    answers_in_words,
+    default_prompt,
     display_name,
     price_line,
     short_description,
     skill_description,
+    takes_long,
 )
-from generator.input_lines import input_lines, output_lines, required_inputs, telling_inputs
+from generator.input_lines import (
+    input_entries,
+    input_lines,
+    output_lines,
+    required_inputs,
+    telling_inputs,
+)
 from generator.model_facts import ModelFacts
-from generator.untrusted import has_invisible, is_innocent
+from generator.untrusted import as_json, fenced, has_invisible, is_innocent, is_one_word
+
+#: How a skill that can be moved writes its own folder.
+PLACE = "<skill-folder>"
+#: Every heading of a SKILL.md, its first one apart.
+_HEADINGS = ("## Run it", "## Inputs", "## When it takes long", "## When it fails")
+_FENCES = ("```", "```bash", "```text")
 
 
-def skill_md(facts: ModelFacts, skill: str, folder: str, *, lazy: bool) -> str:
-    """Write SKILL.md."""
+def skill_md(
+    facts: ModelFacts, skill: str, folder: str, *, lazy: bool, standalone: bool = False
+) -> str:
+    """Write SKILL.md.
+
+    Raises:
+        ModelError: A text of fal's got out of its block; a defence that nothing should reach.
+    """
     flags = model_flags(facts)
     required, optional = required_inputs(facts.inputs), telling_inputs(facts.inputs)
     wanted = [flags.get(field.name, "--args") for field in required]
-    scripts = f"{folder}/scripts" if folder else "scripts"
-    return _render(
+    scripts = f"{folder or PLACE}/scripts"
+    blocks = {
+        "about": _about(facts),
+        "required": input_lines(required, flags),
+        "optional": input_lines(optional, flags),
+        "outputs": output_lines(facts.outputs),
+    }
+    examples = example_commands(facts, skill, folder)
+    page = _render(
         "SKILL.md.j2",
         skill=skill,
         module=module_name(skill),
         scripts=scripts,
         wrapper=f"{scripts}/{module_name(skill)}.py",
+        place="" if folder else PLACE,
+        standalone=standalone,
         model_id=facts.model_id,
         checked_on=facts.checked_on,
         deprecated=facts.deprecated,
         description=skill_description(facts),
         price=price_line(facts),
         lazy=lazy,
-        required=input_lines(required, flags),
+        long=takes_long(facts),
+        words=answers_in_words(facts),
+        media=any(field.media for field in facts.inputs),
         required_flags=", ".join(f"`{flag}`" for flag in dict.fromkeys(wanted)),
-        optional=input_lines(optional, flags),
         hidden=len(facts.inputs) - len(required) - len(optional),
-        outputs=output_lines(facts.outputs),
-        **example_commands(facts, skill, folder),
+        **blocks,
+        **examples,
     )
+    strangers = [*examples.values(), *(line for block in blocks.values() for line in block)]
+    if not (all(map(is_one_word, strangers)) and has_our_outline(page, facts.model_id)):
+        raise ModelError(f"a text of {facts.model_id} does not stay in its block of SKILL.md")
+    return page
+
+
+def _about(facts: ModelFacts) -> list[str]:
+    lines = (f"name: {facts.title}", facts.description and f"description: {facts.description}")
+    return [fenced(line, 400) for line in lines if line]
+
+
+def has_our_outline(page: str, model_id: str) -> bool:
+    """Tell whether fences balance and the headings are those of the template."""
+    inside, headings = False, []
+    for line in page.splitlines():
+        if line.startswith(("```", "~~~")):
+            if line not in (_FENCES[:1] if inside else _FENCES):
+                return False
+            inside = not inside
+        elif line.startswith("#") and not inside:
+            headings.append(line)
+    ours = [heading for heading in _HEADINGS if heading in headings]
+    return not inside and headings == [f"# {model_id}", *ours]
 
 
 def openai_yaml(facts: ModelFacts, skill: str) -> str:
@@ -62,7 +117,7 @@ def openai_yaml(facts: ModelFacts, skill: str) -> str:
         "openai.yaml.j2",
         display_name=display_name(facts),
         short_description=short_description(facts),
-        default_prompt=f"Use ${skill} to make what I describe, and show me the files.",
+        default_prompt=default_prompt(facts, skill),
     )
 
 
@@ -85,8 +140,7 @@ def tools_yaml(facts: ModelFacts, skill: str, folder: str) -> str:
         "description": facts.description,
         "price": price_line(facts),
         "examples": list(example_commands(facts, skill, folder).values()),
-        "flags": {field.name: flags.get(field.name) for field in facts.inputs},
-        "inputs": input_lines(facts.inputs, flags),
+        "inputs": input_entries(facts.inputs, flags),
         "input_schema": facts.schema.input,
         "output_schema": facts.schema.output,
     }
@@ -104,14 +158,15 @@ def model_flags(facts: ModelFacts) -> dict[str, str]:
 def example_commands(facts: ModelFacts, skill: str, folder: str) -> dict[str, str]:
     """Write commands that can be pasted into a shell."""
     path = f"scripts/{module_name(skill)}.py"
-    program = f"python {shlex.quote(f'{folder}/{path}' if folder else path)}"
+    program = f"python3 {shlex.quote(f'{folder}/{path}') if folder else f'{PLACE}/{path}'}"
     short = short_example(facts.schema.input, is_innocent)
     long = long_example(facts.schema.input, is_innocent)
-    as_json = shlex.quote(json.dumps(long, ensure_ascii=False))
+    # Without options that tell, the second example shows those of the call.
+    output = "--output ./output" if long != short else "--output ./results --wait 90"
     return {
         "first_example": _with_flags(program, short, facts),
-        "second_example": _with_flags(f"{program} --output ./output", long, facts),
-        "json_example": f"{program} --args {as_json} --output ./output",
+        "second_example": _with_flags(f"{program} {output}", long, facts),
+        "json_example": f"{program} --args {shlex.quote(as_json(long))} --output ./output",
     }
 
 
@@ -124,7 +179,7 @@ def _with_flags(program: str, arguments: Mapping[str, Any], facts: ModelFacts) -
         for word in _words(flags[name], value, fields[name])
     ]
     rest = {name: value for name, value in arguments.items() if name not in flags}
-    more = ["--args", json.dumps(rest, ensure_ascii=False)] if rest else []
+    more = ["--args", as_json(rest)] if rest else []
     return " ".join([program, shlex.join([*words, *more])]).strip()
 
 
@@ -137,7 +192,9 @@ def _words(flag: str, value: Any, field: Field) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """Write a value as one word of a command; one that could leave its line is left out."""
+    text = value if isinstance(value, str) else as_json(value)
+    return text if is_one_word(text) else PLACEHOLDER
 
 
 def _yaml_scalar(value: Any) -> str:

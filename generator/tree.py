@@ -60,8 +60,10 @@ def build_tree(facts: ModelFacts, skill: str, options: SkillOptions) -> SkillTre
     """Lay out the skill of a model (design 1.5)."""
     wrapper = f"scripts/{module_name(skill)}.py"
     copies = options.standalone or options.public
+    # A skill that can be moved names no place of its own.
+    folder = "" if copies else options.shown_folder
     files = {
-        "SKILL.md": skill_md(facts, skill, options.shown_folder, lazy=options.lazy),
+        "SKILL.md": skill_md(facts, skill, folder, lazy=options.lazy, standalone=copies),
         "queue_config.yaml": queue_config_yaml(),
         "agents/openai.yaml": openai_yaml(facts, skill),
         "references/model_config.json": _json(_model_config(facts)),
@@ -69,7 +71,7 @@ def build_tree(facts: ModelFacts, skill: str, options: SkillOptions) -> SkillTre
         wrapper: wrapper_source(facts.model_id, skill, standalone=copies),
     }
     if options.lazy:
-        files[f"references/tools/{skill}.yaml"] = tools_yaml(facts, skill, options.shown_folder)
+        files[f"references/tools/{skill}.yaml"] = tools_yaml(facts, skill, folder)
     if options.python is not None and not copies:
         files["scripts/falq_runtime.json"] = runtime_record(options.python)
     return SkillTree(

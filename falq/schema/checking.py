@@ -17,11 +17,12 @@ from falq.errors import ArgumentsError
 from falq.schema.fields import Field, json_type, read_field, read_fields
 from falq.schema.media import is_remote
 from falq.schema.normal_form import Schema, is_number, resolve
-from falq.schema.wording import expectation, show_value
+from falq.schema.wording import Style, expectation, show_value
 
 #: Recursive schemas end here; deeper values are left to fal.
 _MAX_DEPTH = 64
 _MAX_SHOWN = 5
+_STYLE = Style(max_choices=24, more="--help lists them")
 #: Stands for a local path that will be uploaded.
 _PLACEHOLDER = "https://v3.fal.media/files/uploaded-file"
 
@@ -44,8 +45,10 @@ class Problem:
 
     def __str__(self) -> str:
         hint = f" (did you mean {self.suggestion}?)" if self.suggestion else ""
-        given = f"got {show_value(self.value)}, expected" if self.value is not MISSING else "is"
-        return f"{self.path or 'arguments'}: {given} {self.expected}{hint}"
+        if self.value is MISSING:
+            return f"`{self.path}` is {self.expected}{hint}"
+        given = f"got {show_value(self.value)}, expected {self.expected}"
+        return f"{self.path or 'arguments'}: {given}{hint}"
 
 
 class _Missing:
@@ -69,12 +72,13 @@ def check_arguments(arguments: Any, schema: Schema, *, hint: str = "nothing was 
     """
     fields = read_fields(schema)
     candidate = _as_if_uploaded(arguments, fields)
-    found = [*_misspelt(candidate, fields), *problems(candidate, schema)]
+    unknown = list(_unknown(candidate, fields, ""))
+    misspelt = [problem for problem in unknown if problem.suggestion]
+    told = {problem.path for problem in misspelt}
+    found = [*misspelt, *(p for p in problems(candidate, schema) if p.path not in told)]
     if found:
         raise _refusal(found, hint)
-    known = {field.name for field in fields}
-    unknown = sorted(set(arguments) - known) if known else []
-    return [f"{name!r} is not in the model's schema; it is sent as it is" for name in unknown]
+    return [f"{one.path!r} is not in the model's schema; it is sent as it is" for one in unknown]
 
 
 def problems(value: Any, schema: Schema) -> list[Problem]:
@@ -122,17 +126,33 @@ def _uploaded(value: Any) -> Any:
     return _PLACEHOLDER if local else value
 
 
-def _misspelt(arguments: Any, fields: tuple[Field, ...]) -> Iterator[Problem]:
-    known = [field.name for field in fields]
-    for name in arguments if isinstance(arguments, dict) else ():
-        meant = None if name in known else near_miss(str(name), known)
-        if meant and meant not in arguments:
-            yield Problem(
-                path=str(name),
-                value=MISSING,
-                expected="not a field of this model",
-                suggestion=meant,
-            )
+def _unknown(value: Any, fields: tuple[Field, ...], at: str) -> Iterator[Problem]:
+    """Find keys that the schema does not name, here and in the objects inside."""
+    if not isinstance(value, dict) or not fields:
+        return
+    known = {field.name: field for field in fields}
+    for name, part in value.items():
+        path = _join(at, str(name))
+        if name in known:
+            yield from _unknown_inside(part, known[name], path)
+            continue
+        meant = near_miss(str(name), list(known))
+        yield Problem(
+            path=path,
+            value=MISSING,
+            expected="not a field of this model",
+            suggestion=meant if meant and meant not in value else "",
+        )
+
+
+def _unknown_inside(value: Any, field: Field, path: str) -> Iterator[Problem]:
+    if not field.parts_known:
+        return
+    if isinstance(value, list) and field.items is not None:
+        for index, part in enumerate(value):
+            yield from _unknown_inside(part, field.items, f"{path}[{index}]")
+    else:
+        yield from _unknown(value, field.properties, path)
 
 
 class _Checker:
@@ -164,7 +184,7 @@ class _Checker:
         return Problem(
             path=path,
             value=value,
-            expected=expectation(field),
+            expected=expectation(field, _STYLE),
             depth=depth,
             suggestion=_meant_choice(value, field),
         )
@@ -189,7 +209,7 @@ class _Checker:
         for name in schema.get("required", ()):
             if name not in value:
                 field = read_field(properties.get(name, {}), self._root)
-                wanted = f"required: {expectation(field)}"
+                wanted = f"required: {expectation(field, _STYLE)}"
                 yield Problem(path=_join(path, name), value=MISSING, expected=wanted, depth=depth)
         others = schema.get("additionalProperties", True)
         for name, part in value.items():

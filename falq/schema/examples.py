@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from falq.schema.checking import problems
+from falq.schema.checking import problems, same_json
 from falq.schema.fields import Field, read_fields
-from falq.schema.normal_form import Schema
+from falq.schema.normal_form import Schema, is_number
 
 Accept = Callable[[Any], bool]
-_MAX_TEXT_CHARS = 160
+_MAX_TEXT_CHARS = 400
+_MIN_SENTENCE_CHARS = 40
+#: Stands where the document's own values may not be shown.
+PLACEHOLDER = "VALUE"
 _SAMPLE_FILES: Mapping[str, str] = {
     "image": "./photo.png",
     "video": "./clip.mp4",
@@ -20,6 +24,14 @@ _SAMPLE_FILES: Mapping[str, str] = {
     "archive": "./images.zip",
     "file": "./file.bin",
 }
+_SAMPLES_BY_SUFFIX: Mapping[str, str] = {
+    "png jpg jpeg webp gif avif bmp heic": "./photo.png",
+    "mp4 mov webm mkv m4v avi": "./clip.mp4",
+    "mp3 wav ogg m4a flac aac opus": "./voice.wav",
+    "zip tar tgz": "./images.zip",
+    "safetensors ckpt pt bin": "./weights.safetensors",
+}
+_ADDRESS = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>)\]]*[^\s\"'<>)\].,;:!?]")
 _SAMPLE_TEXTS: Mapping[str, str] = {
     "prompt": "a lighthouse on a cliff at dawn, soft light",
     "text": "Hello! This sentence was made by a machine.",
@@ -57,29 +69,71 @@ def short_example(schema: Schema, accept: Accept = _anything) -> dict[str, Any]:
 
 def long_example(schema: Schema, accept: Accept = _anything, *, extra: int = 3) -> dict[str, Any]:
     """Give the required arguments and a few optional ones that change the result visibly."""
-    fields = _acceptable(schema, accept)
-    optional = [f for f in fields if not f.required and not f.deprecated and _tells(f)]
-    chosen = {field.name: _other_value(field) for field in sorted(optional, key=_rank)[:extra]}
     short = short_example(schema, accept)
-    whole = {**short, **chosen}
+    fields = [f for f in _acceptable(schema, accept) if f.name not in short]
+    optional = sorted((f for f in fields if not f.deprecated and _tells(f)), key=_rank)
+    others = ((field.name, _other_value(field)) for field in optional)
+    chosen = [(name, value) for name, value in others if value is not None]
+    whole = {**short, **dict(chosen[:extra])}
     return whole if not problems(whole, schema) else short
+
+
+def part_example(field: Field, accept: Accept = _anything) -> Any:
+    """Give a value for an object, or for one item of a list, that shows its parts; else None."""
+    shown = replace(_acceptable_field(field, accept), has_default=False)
+    while shown.items is not None and not shown.properties:
+        shown = replace(shown.items, has_default=False)
+    if not shown.properties or not any(isinstance(value, dict) for value in shown.examples):
+        return _made_object(shown) if shown.properties else None
+    return next(value for value in shown.examples if isinstance(value, dict))
 
 
 def _acceptable(schema: Schema, accept: Accept) -> list[Field]:
     """Take out of the fields what may not be shown; a field whose name may not is left out."""
-    fields = [field for field in read_fields(schema) if field.required or accept(field.name)]
-    return [_without_unacceptable(field, accept) for field in fields]
+    fields = [_acceptable_field(field, accept) for field in read_fields(schema)]
+    return [f for f in fields if f.required or (accept(f.name) and PLACEHOLDER not in f.choices)]
 
 
-def _without_unacceptable(field: Field, accept: Accept) -> Field:
+def _acceptable_field(field: Field, accept: Accept) -> Field:
+    values = (_shown_value(value) for value in field.examples)
+    choices = tuple(value for value in field.choices if accept(value) and _showable(value))
     return replace(
         field,
-        examples=tuple(value for value in field.examples if accept(value)),
+        examples=tuple(value for value in values if accept(value) and _showable(value)),
         has_default=field.has_default and accept(field.default),
-        choices=tuple(value for value in field.choices if accept(value)) or field.choices,
-        items=field.items and _without_unacceptable(field.items, accept),
-        properties=tuple(_without_unacceptable(part, accept) for part in field.properties),
+        choices=choices or ((PLACEHOLDER,) if field.choices else ()),
+        items=field.items and _acceptable_field(field.items, accept),
+        properties=tuple(_acceptable_field(part, accept) for part in field.properties),
     )
+
+
+def _shown_value(value: Any) -> Any:
+    """Give an example as a person would write it: one line, files of their own, not too long.
+
+    >>> _shown_value("Make it like  https://h.example/a/b.mp4?x=1, please.")
+    'Make it like ./clip.mp4, please.'
+    >>> _shown_value([{"path": "https://h.example/a.safetensors"}])
+    [{'path': './weights.safetensors'}]
+    """
+    if isinstance(value, str):
+        return _shortened(_ADDRESS.sub(lambda found: _sample_of(found[0]), " ".join(value.split())))
+    if isinstance(value, list):
+        return [_shown_value(part) for part in value]
+    return {k: _shown_value(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _sample_of(address: str) -> str:
+    suffix = address.partition("?")[0].rpartition(".")[2].lower()
+    found = (path for names, path in _SAMPLES_BY_SUFFIX.items() if suffix in names.split())
+    return next(found, "./file.bin")
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _MAX_TEXT_CHARS:
+        return text
+    cut = text[:_MAX_TEXT_CHARS]
+    sentence = max(cut.rfind(mark) for mark in (". ", "! ", "? "))
+    return cut[: sentence + 1] if sentence >= _MIN_SENTENCE_CHARS else cut.rpartition(" ")[0]
 
 
 def example_value(field: Field) -> Any:
@@ -98,14 +152,15 @@ def example_value(field: Field) -> Any:
 
 
 def _showable(value: Any) -> bool:
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return 0 < len(text) <= _MAX_TEXT_CHARS and "data:" not in text and text.isprintable()
 
 
 def _tells(field: Field) -> bool:
     plain = field.kind in ("string", "integer", "number", "boolean", "mixed")
     telling = bool(field.choices) or field.name in _TELLING or field.important or field.has_default
-    return plain and telling and not field.media and field.name != "sync_mode"
+    harmless = field.name != "sync_mode" and "safety" not in field.name
+    return plain and telling and harmless and not field.media
 
 
 def _rank(field: Field) -> tuple[bool, int, bool]:
@@ -114,15 +169,35 @@ def _rank(field: Field) -> tuple[bool, int, bool]:
 
 
 def _other_value(field: Field) -> Any:
-    """Give a value other than the default, so that the example shows a difference."""
-    texts = [c for c in field.choices if c != field.default and _showable(c)]
-    if texts:
-        return texts[0]
+    """Give a value other than the default, so that the example shows a difference; else None."""
+    others = [c for c in field.choices if not same_json(c, field.default)]
+    if others:
+        return others[0]
     if field.name == "seed":
         return 42
-    if field.name == "num_images" and (field.maximum is None or field.maximum >= 2):
-        return 2
-    return example_value(field)
+    if field.kind == "boolean" and isinstance(field.default, bool):
+        return not field.default
+    if is_number(field.default) and field.kind in ("integer", "number"):
+        return _other_number(field)
+    value = example_value(field)
+    return None if field.has_default and same_json(value, field.default) else value
+
+
+def _other_number(field: Field) -> float | None:
+    """Give a number near the default, the greater one first; None if none fits."""
+    step = field.multiple_of or 1
+    if field.kind == "integer":
+        near = [field.default + int(step), field.default - int(step)]
+    else:
+        limits = (limit for limit in (field.maximum, field.minimum) if limit is not None)
+        near = [round((field.default + limit) / 2, 2) for limit in limits]
+    return next((n for n in near if n != field.default and _is_inside(n, field)), None)
+
+
+def _is_inside(number: float, field: Field) -> bool:
+    low = field.minimum is None or number >= field.minimum
+    high = field.maximum is None or number <= field.maximum
+    return low and high and (field.multiple_of is None or number % field.multiple_of == 0)
 
 
 def _made(field: Field) -> Any:
@@ -132,13 +207,20 @@ def _made(field: Field) -> Any:
     if kind == "array":
         return _made_list(field)
     if kind == "object":
-        wanted = [part for part in field.properties if part.required] or field.properties[:2]
-        return {part.name: example_value(part) for part in wanted}
+        return _made_object(field)
     return False if kind == "boolean" else _made_text(field)
 
 
+def _made_object(field: Field) -> dict[str, Any]:
+    wanted = [part for part in field.properties if part.required] or field.properties[:2]
+    return {part.name: example_value(part) for part in wanted}
+
+
 def _made_text(field: Field) -> str:
-    text = _SAMPLE_TEXTS.get(field.name, f"example {field.name.replace('_', ' ')}"[:60])
+    text = _SAMPLE_TEXTS.get(field.name, "")
+    if not text:
+        words = re.fullmatch(r"[A-Za-z0-9]{1,20}(?:_[A-Za-z0-9]{1,20}){0,2}", field.name)
+        text = f"example {field.name.replace('_', ' ')}" if words else "example text"
     short = text if field.max_length is None else text[: field.max_length]
     return short.ljust(field.min_length or 0, ".")
 

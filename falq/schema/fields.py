@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from falq.schema.normal_form import Schema, resolve
 
 #: Objects nested deeper are shown as JSON without their fields.
 _MAX_DEPTH = 4
+#: A field of images may take many of them, packed.
+_ARCHIVE = re.compile(r"\b(?:a|the|to|your)\b[\w ]{0,20}\b(?:zip|tar)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,7 @@ class Field:
         closed_kinds: Those of the kinds in which nothing but the choices fits.
         items: What a list holds.
         properties: Fields of an object.
+        parts_known: There is one kind of object or list, and those are all of its fields.
         media: Kind of file whose address belongs here (``falq.schema.media``).
         important: The model's author marked it so.
     """
@@ -47,6 +51,7 @@ class Field:
     max_items: int | None = None
     items: Field | None = None
     properties: tuple[Field, ...] = ()
+    parts_known: bool = True
     title: str = ""
     description: str = ""
     examples: tuple[Any, ...] = ()
@@ -214,7 +219,10 @@ def _limits(variants: list[Schema]) -> dict[str, Any]:
 def _inside(
     name: str, variants: list[Schema], notes: Schema, root: Schema, depth: int
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {"media": _media(name, variants, notes)}
+    found: dict[str, Any] = {
+        "media": _media(name, variants, notes),
+    }
+    found["parts_known"] = _parts_known(variants)
     if depth >= _MAX_DEPTH:
         return found
     for variant in variants:
@@ -225,9 +233,17 @@ def _inside(
     return found
 
 
+def _parts_known(variants: list[Schema]) -> bool:
+    kinds = [_kind(variant) for variant in variants]
+    free = any(isinstance(variant.get("additionalProperties"), dict) for variant in variants)
+    return not free and kinds.count("object") <= 1 and kinds.count("array") <= 1
+
+
 def _media(name: str, variants: list[Schema], notes: Schema) -> str | None:
     texts = any(_kind(variant) in ("string", "array") for variant in variants)
-    return media_kind(name, notes.get("ui")) if texts else None
+    kind = media_kind(name, notes.get("ui")) if texts else None
+    packed = kind is not None and _ARCHIVE.search(notes.get("description", ""))
+    return "archive" if packed else kind
 
 
 def _notes(notes: Schema) -> dict[str, Any]:

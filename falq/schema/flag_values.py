@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from falq.errors import ArgumentsError
 from falq.schema.fields import Field
+from falq.schema.wording import expectation
 
 
 def value_from_text(text: str, field: Field) -> Any:
@@ -14,6 +16,9 @@ def value_from_text(text: str, field: Field) -> Any:
 
     Text that fits no type is given back as it is: the check against the schema refuses it in
     words.
+
+    Raises:
+        ArgumentsError: It begins like a JSON object or list and breaks off.
 
     >>> value_from_text("5", Field(name="d", kinds=("string",), choices=("5", "10")))
     '5'
@@ -29,7 +34,11 @@ def value_from_text(text: str, field: Field) -> Any:
         return text
     try:
         value = json.loads(text)
-    except ValueError:
+    except json.JSONDecodeError as error:
+        if text.lstrip()[:1] in ("{", "[") and "string" not in field.free_kinds:
+            raise _broken(text, field, error) from error
+        return text
+    except (ValueError, RecursionError):
         return text
     return value if _is_wanted(value, field) else text
 
@@ -48,6 +57,15 @@ def values_from_texts(texts: Sequence[str], field: Field) -> list[Any]:
         if isinstance(whole, list):
             return whole
     return [value_from_text(text, items) for text in texts]
+
+
+def _broken(text: str, field: Field, error: json.JSONDecodeError) -> ArgumentsError:
+    near = text[max(0, error.pos - 20) : error.pos + 20].replace("\n", " ")
+    where = f"at line {error.lineno} column {error.colno} (near {near!r})"
+    return ArgumentsError(
+        f"{field.name} is not valid JSON: {error.msg} {where}, expected {expectation(field)}",
+        detail=[{"field": field.name, "expected": "JSON", "suggestion": None}],
+    )
 
 
 def _spelt(choice: Any) -> str:

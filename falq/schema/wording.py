@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from falq.schema.fields import Field
 
 MAX_VALUE_CHARS = 80
-_MAX_CHOICES = 24
+#: A choice must be copied whole; a longer one is an attack.
+_MAX_CHOICE_CHARS = 300
 _MAX_NAMES = 12
+_MAX_PARTS = 12
+_PLURALS = {
+    "true or false": "booleans",
+    "text": "texts",
+    "an integer": "integers",
+    "a number": "numbers",
+}
 
 
-def expectation(field: Field) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How much is said, and of what.
+
+    Attributes:
+        max_choices: More are only counted; None lists all.
+        more: Where the others are.
+        of_result: The field is one of a result, where no local path stands.
+    """
+
+    max_choices: int | None = None
+    more: str = ""
+    of_result: bool = False
+
+
+_WHOLE = Style()
+
+
+def expectation(field: Field, style: Style = _WHOLE) -> str:
     """Describe what fits a field.
 
     >>> expectation(Field(name="n", kinds=("integer",), minimum=1, maximum=50))
@@ -24,25 +51,64 @@ def expectation(field: Field) -> str:
     >>> expectation(Field(name="d", kinds=("integer", "string"), **auto))
     'an integer of at least 4 or "auto"'
     """
-    words = list(dict.fromkeys(_alternatives(field))) or ["any JSON value"]
+    words = list(dict.fromkeys(_alternatives(field, style))) or ["any JSON value"]
     return " or ".join([*words, "null"] if field.nullable else words)
 
 
-def show_value(value: Any) -> str:
+def part_lines(field: Field, style: Style = _WHOLE, *, levels: int = 2, at: str = "") -> list[str]:
+    """Describe the parts of an object or of a list's objects, one line for each object.
+
+    >>> size = Field(name="w", kinds=("integer",), required=True, minimum=1)
+    >>> part_lines(Field(name="size", kinds=("object",), properties=(size,)))
+    ['w* an integer of at least 1']
+    """
+    inner = field
+    while inner.items is not None and not inner.properties:
+        inner = inner.items
+    if not inner.properties or not levels:
+        return []
+    shown = " · ".join(_part(part, style) for part in inner.properties[:_MAX_PARTS])
+    rest = len(inner.properties) - _MAX_PARTS
+    lines = [f"{at}{shown}{f' · {rest} more' if rest > 0 else ''}"]
+    for part in inner.properties[:_MAX_PARTS]:
+        lines += part_lines(part, style, levels=levels - 1, at=f"{at}{part.name}: ")
+    return lines
+
+
+def _part(part: Field, style: Style) -> str:
+    default = f", default {show_value(part.default)}" if _has_default(part) else ""
+    return f"{part.name}{'*' if part.required else ''} {expectation(part, style)}{default}"
+
+
+def _has_default(field: Field) -> bool:
+    return field.has_default and field.default is not None
+
+
+def show_value(value: Any, limit: int = MAX_VALUE_CHARS) -> str:
     """Show a value as short JSON; a data URI, which may be megabytes, only by its type.
 
     >>> show_value("data:image/png;base64,AAAA")
     '"data:image/png;…"'
     """
     text = json.dumps(_without_data(value), ensure_ascii=False, default=str)
-    return text if len(text) <= MAX_VALUE_CHARS else f"{text[: MAX_VALUE_CHARS - 1]}…"
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def show_choices(choices: tuple[Any, ...]) -> str:
-    """List values, at most 24 of them."""
-    shown = ", ".join(show_value(value) for value in choices[:_MAX_CHOICES])
-    rest = len(choices) - _MAX_CHOICES
-    return f"{shown} and {rest} more" if rest > 0 else shown
+def either(words: Sequence[str]) -> str:
+    """List alternatives.
+
+    >>> either(["a", "b", "c"])
+    'a, b or c'
+    """
+    return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def _choices(choices: tuple[Any, ...], style: Style) -> str:
+    shown = choices[: style.max_choices]
+    rest = len(choices) - len(shown)
+    words = ", ".join(show_value(value, _MAX_CHOICE_CHARS) for value in shown)
+    more = f" and {rest} more{f': {style.more}' if style.more else ''}"
+    return f"{'one of ' if len(choices) > 1 else ''}{words}{more if rest else ''}"
 
 
 def _without_data(value: Any) -> Any:
@@ -53,17 +119,16 @@ def _without_data(value: Any) -> Any:
     return [_without_data(part) for part in value] if isinstance(value, list) else value
 
 
-def _alternatives(field: Field) -> Iterator[str]:
+def _alternatives(field: Field, style: Style) -> Iterator[str]:
     for kind in field.free_kinds:
         if kind == "object":
             yield _object(field)
         elif kind == "array":
-            yield _array(field)
+            yield _array(field, style)
         elif kind != "string" or not field.choices:
-            yield _scalar(field, kind)
+            yield _scalar(field, kind, style)
     if field.choices:
-        one = len(field.choices) == 1
-        yield f"{'' if one else 'one of '}{show_choices(field.choices)}"
+        yield _choices(field.choices, style)
         if "string" in field.free_kinds:
             yield "other text"
 
@@ -72,25 +137,27 @@ def _object(field: Field) -> str:
     names = [part.name for part in field.properties]
     if not names:
         return "a JSON object"
-    return f"a JSON object {{{', '.join(names[:_MAX_NAMES])}{', …' if len(names) > 12 else ''}}}"
+    more = ", …" if len(names) > _MAX_NAMES else ""
+    return f"a JSON object {{{', '.join(names[:_MAX_NAMES])}{more}}}"
 
 
-def _array(field: Field) -> str:
+def _array(field: Field, style: Style) -> str:
     size = _range(field.min_items, field.max_items)
-    inner = f" of: {expectation(field.items)}" if field.items else ""
-    return f"a list{f' ({size} items)' if size else ''}{inner}"
+    inner = expectation(field.items, style) if field.items else ""
+    of = f" of {_PLURALS[inner]}" if inner in _PLURALS else f" of: {inner}" if inner else ""
+    return f"a list{f' ({size} items)' if size else ''}{of}"
 
 
-def _scalar(field: Field, kind: str) -> str:
+def _scalar(field: Field, kind: str, style: Style) -> str:
     if kind == "boolean":
         return "true or false"
-    if kind == "string":
-        if field.media:
-            noun = "file" if field.media == "file" else f"{field.media} file"
-            return f"URL or local path of {_article(noun)}"
-        size = _range(field.min_length, field.max_length)
-        return f"text{f' ({size} characters)' if size else ''}"
-    return f"{_article(kind)}{_bounds(field)}"
+    if kind != "string":
+        return f"{_article(kind)}{_bounds(field)}"
+    if field.media:
+        noun = "file" if field.media == "file" else f"{field.media} file"
+        return f"{'URL' if style.of_result else 'URL or local path'} of {_article(noun)}"
+    size = _range(field.min_length, field.max_length)
+    return f"text{f' of {size} characters' if size else ''}"
 
 
 def _article(noun: str) -> str:

@@ -140,7 +140,7 @@ def test_a_field_that_is_uploaded_does_not_count_as_missing(calls, tmp_path):
         (["--duration", "7"], ["duration", 'one of "5", "10"']),
         (["--span", "13"], ["span: got 13", 'an integer from 4 to 12 or "auto"']),
         (["--image-size", "squar"], ['did you mean "square"?']),
-        (["--loras", '{"scale": 9}'], ["loras[0].path: is required", "loras[0].scale: got 9"]),
+        (["--loras", '{"scale": 9}'], ["`loras[0].path` is required", "loras[0].scale: got 9"]),
         (["--args", '{"num_image": 2}'], ["num_image", "did you mean num_images?"]),
         (["--args", "[1]"], ["--args", "expected a JSON object"]),
         (["--nummm", "2"], ["--nummm"]),

@@ -64,8 +64,16 @@ def test_fitting_arguments_pass_without_a_word():
         ({"image_size": "squre"}, ["image_size", 'did you mean "square"?', "{width}"]),
         ({"image_size": {"width": 0}}, ["image_size.width: got 0", "above 0"]),
         ({"loras": [{"path": "p"}, {"scale": 9}]}, ["loras[1].path", "required", "loras[1].scale"]),
-        ({"num_image": 1}, ["num_image: is not a field of this model", "did you mean num_images?"]),
-        ({"prompt": "y" * 21}, ["prompt", "at most 20 characters"]),
+        (
+            {"num_image": 1},
+            ["`num_image` is not a field of this model", "did you mean num_images?"],
+        ),
+        ({"prompt": "y" * 21}, ["prompt", "text of at most 20 characters"]),
+        (
+            {"loras": [{"path": "p", "scal": 1}]},
+            ["`loras[0].scal` is not a field of this model", "did you mean scale?"],
+        ),
+        ({"image_size": {"widht": 8}}, ["`image_size.widht`", "did you mean width?"]),
     ],
 )
 def test_a_refusal_names_field_value_and_expectation(arguments, words):
@@ -75,7 +83,7 @@ def test_a_refusal_names_field_value_and_expectation(arguments, words):
 
 
 def test_a_missing_required_field_is_named():
-    with pytest.raises(ArgumentsError, match="prompt: is required"):
+    with pytest.raises(ArgumentsError, match="`prompt` is required"):
         check_arguments({}, SCHEMA)
 
 
@@ -88,6 +96,17 @@ def test_unknown_fields_far_from_known_ones_only_warn():
     warnings = check_arguments({"prompt": "x", "zzz": 1}, SCHEMA)
     assert len(warnings) == 1
     assert "zzz" in warnings[0]
+
+
+def test_unknown_keys_inside_only_warn_where_nothing_is_near():
+    warnings = check_arguments({"prompt": "x", "loras": [{"path": "p", "zzz": 1}]}, SCHEMA)
+    assert [warning.split()[0] for warning in warnings] == ["'loras[0].zzz'"]
+
+
+def test_keys_of_an_object_with_several_forms_are_left_alone():
+    forms = [{"type": "object", "properties": {name: {}}} for name in ("width", "widths")]
+    schema = {"properties": {"size": {"anyOf": forms}}}
+    assert check_arguments({"size": {"widths": 1}}, schema) == []
 
 
 def test_a_data_uri_is_never_repeated():

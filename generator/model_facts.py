@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from typing import Any
 
 from falq.fal.catalogue import ModelDocument, Price
 from falq.schema.document import ModelSchema, read_document
+from falq.schema.examples import long_example, short_example
 from falq.schema.fields import Field, read_fields
 from falq.schema.lock import LockedPrice, SchemaLock
-from generator.untrusted import plain
+from generator.untrusted import is_innocent, plain
 
 MAX_TITLE_CHARS = 80
 MAX_DESCRIPTION_CHARS = 1000
@@ -42,6 +44,12 @@ class ModelFacts:
     def outputs(self) -> tuple[Field, ...]:
         """The fields that the model gives back."""
         return read_fields(self.schema.output)
+
+    @cached_property
+    def examples(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arguments of a short and of a longer call."""
+        given = self.schema.input
+        return short_example(given, is_innocent), long_example(given, is_innocent)
 
     def lock(self) -> SchemaLock:
         """Give what the skill keeps of the schema."""

@@ -15,7 +15,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from falq.errors import ModelError
 from falq.model_id import module_name
 from falq.queue_config import QueueConfig
-from falq.schema.examples import PLACEHOLDER, long_example, short_example
+from falq.schema.examples import PLACEHOLDER
 from falq.schema.fields import Field
 from falq.schema.flags import flag_names, negated
 from falq.wrapper import reserved_flags
@@ -36,7 +36,8 @@ from generator.input_lines import (
     telling_inputs,
 )
 from generator.model_facts import ModelFacts
-from generator.untrusted import as_json, fenced, has_invisible, is_innocent, is_one_word
+from generator.untrusted import as_json, fenced, is_one_word
+from generator.yaml_text import yaml_text
 
 #: How a skill that can be moved writes its own folder.
 PLACE = "<skill-folder>"
@@ -130,8 +131,6 @@ def queue_config_yaml() -> str:
 
 def tools_yaml(facts: ModelFacts, skill: str, folder: str) -> str:
     """Write references/tools/<skill>.yaml: schemas and examples for a lazy skill."""
-    import yaml
-
     flags = model_flags(facts)
     content = {
         "about": "Data that fal.ai publishes about its model; it holds no instructions.",
@@ -144,10 +143,7 @@ def tools_yaml(facts: ModelFacts, skill: str, folder: str) -> str:
         "input_schema": facts.schema.input,
         "output_schema": facts.schema.output,
     }
-    text: str = yaml.dump(content, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=100)
-    if has_invisible(text):
-        text = yaml.dump(content, Dumper=_dumper(), sort_keys=False, width=100)
-    return text
+    return yaml_text(content)
 
 
 def model_flags(facts: ModelFacts) -> dict[str, str]:
@@ -159,8 +155,7 @@ def example_commands(facts: ModelFacts, skill: str, folder: str) -> dict[str, st
     """Write commands that can be pasted into a shell."""
     path = f"scripts/{module_name(skill)}.py"
     program = f"python3 {shlex.quote(f'{folder}/{path}') if folder else f'{PLACE}/{path}'}"
-    short = short_example(facts.schema.input, is_innocent)
-    long = long_example(facts.schema.input, is_innocent)
+    short, long = facts.examples
     # Without options that tell, the second example shows those of the call.
     output = "--output ./output" if long != short else "--output ./results --wait 90"
     return {
@@ -225,10 +220,3 @@ def _quoted(text: str) -> str:
 
 def _render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values)
-
-
-def _dumper() -> Any:
-    import yaml
-
-    base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return type("_Dumper", (base,), {"ignore_aliases": lambda *_: True})

@@ -21,6 +21,7 @@ _WRAPPER_DOCSTRING = '"""Call one fal.ai model through falq; --help lists its in
 _PROTOCOL_DOCSTRING = '"""How the scripts of a skill reach falq; run it to check that they do."""'
 
 
+@cache
 def falq_version() -> str:
     """Give the version of falq that generates."""
     return metadata.version("falq")

@@ -70,6 +70,21 @@ def has_invisible(text: str) -> bool:
     return _SELECTORS.search(line) is not None or not seen
 
 
+def escape_invisible(text: str) -> str:
+    r"""Write what cannot be seen as the escapes of a YAML string.
+
+    >>> escape_invisible("a\u202e\U000e0041")
+    'a\\u202e\\U000e0041'
+    """
+    if not has_invisible(text):
+        return text
+    return "".join(_escape(c) if _is_invisible(c) or _SELECTORS.match(c) else c for c in text)
+
+
+def _escape(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+
+
 def fenced(text: str, limit: int) -> str:
     r"""Give one line that cannot end a code fence or open a tag or a frontmatter.
 

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from falq.errors import UsageError
+from generator.scripts import copied_falq
 
+#: Beginnings that providers give to their keys.
+_KEY = (
+    r"\b(?:sk-[A-Za-z0-9_-]{20,}|[sr]k_live_[A-Za-z0-9]{16,}|A[KS]IA[A-Z0-9]{16}|hf_[A-Za-z0-9]{20,}|"
+    r"gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{20,}|glpat-[\w-]{20,}|AIza[\w-]{30,}|r8_[A-Za-z0-9]{30,}|"
+    r"xox[abeprs]-[A-Za-z0-9-]{10,}|npm_[A-Za-z0-9]{30,}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})"
+)
+#: A name that says so, and a value with a digit, a sign or a capital inside, as words have none.
+_NAMED = (
+    r"(?i:secret|passwd|password|pwd|api[_-]?key|access[_-]?key|private[_-]?key|token|fal_key)"
+    r"[A-Za-z_-]{0,20}[\"']?\s{0,3}[:=]\s{0,3}[\"']?"
+    r"(?=[^\s\"',;]*(?:\d|[a-z][A-Z]|[!@#%^&*+$]))(?![{\[(<$%]|[\d.]+\b)[^\s\"',;]{8,}"
+)
 _SECRETS = {
     "a fal.ai key": re.compile(
         r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}:[0-9a-f]{16,}\b",
         re.IGNORECASE,
     ),
-    "a key": re.compile(r"\b(?:sk-[A-Za-z0-9_-]{20,}|AKIA[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{30,})"),
+    "a key": re.compile(_KEY),
+    "a secret by its name": re.compile(_NAMED),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
-    "a password in an address": re.compile(r"\b(?:rediss?|https?)://[^\s/:@{}<>]*:[^\s/@{}<>]+@"),
+    "a password in an address": re.compile(
+        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@{}<>]*:[^\s/@{}<>]+@", re.IGNORECASE
+    ),
 }
-_HOME_PATHS = re.compile(r"(?<![\w.~:/-])/(?:home|Users|root)/[\w.-]+|\b[A-Za-z]:\\\\?Users\\")
+#: What a backslash after a drive's letter may be instead: an escape of JSON.
+_PATHS = re.compile(
+    r"(?<![\w.~:/>-])/(?:home|Users|root|opt|srv|var|mnt|media|private|Volumes|tmp|etc|usr/local|"
+    r"workspaces?|data|nix)/[\w.-]+"
+    r"|\bfile:/+[\w.]"
+    r"|\b[A-Za-z]:\\(?:\\[\w.-]|(?![nrtbfu\"\\])[\w.-])"
+)
 #: A shorter one is no key, and would be found in every second word.
 _MIN_SECRET_CHARS = 12
-#: Code of falq's own package, whose examples look like secrets and are none.
+#: Where falq's own code lies, whose examples look like secrets and are none.
 _OWN_CODE = "scripts/_falq/"
 #: A shorter path such as ``/`` or ``/tmp`` says nothing about a machine.
 _MIN_PATH_CHARS = 5
@@ -39,13 +62,27 @@ def check_public(folder: Path, *, secrets: Iterable[str], machine_paths: Iterabl
         UsageError: Names file, line and kind of each finding, never the secret.
     """
     paths = [str(path) for path in machine_paths if len(str(path)) >= _MIN_PATH_CHARS]
-    found = list(_findings(folder, [s for s in secrets if len(s) >= _MIN_SECRET_CHARS], paths))
+    forms = [form for secret in secrets for form in _forms(secret)]
+    found = list(_findings(folder, forms, paths))
     if found:
         shown = "; ".join(found[:10])
         raise UsageError(
             f"not fit for --public: {shown}",
             "nothing was written; generate with --standalone if it is not for strangers",
         )
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Give a secret as it is, and what is in any base64 that holds it."""
+    if len(secret) < _MIN_SECRET_CHARS:
+        return
+    yield secret
+    for offset in range(3):
+        # What stands beside it changes only the first and the last digits.
+        encoded = base64.b64encode(b"\0" * offset + secret.encode()).decode().rstrip("=")
+        inner = encoded[-(-offset * 8 // 6) : -1]
+        yield inner
+        yield inner.translate(str.maketrans("+/", "-_"))
 
 
 def _findings(folder: Path, secrets: list[str], paths: list[str]) -> Iterator[str]:
@@ -60,12 +97,16 @@ def _findings(folder: Path, secrets: list[str], paths: list[str]) -> Iterator[st
 
 
 def _in_text(shown: str, text: str, secrets: list[str], paths: list[str]) -> Iterator[str]:
-    own = shown.startswith(_OWN_CODE)
+    own = _is_own_code(shown, text)
     for number, line in enumerate(text.splitlines(), 1):
         place = f"{shown}:{number} holds"
         if not own:
             yield from (f"{place} {kind}" for kind, mark in _SECRETS.items() if mark.search(line))
         if any(secret in line for secret in secrets):
             yield f"{place} the key in use"
-        if any(path in line for path in paths) or (not own and _HOME_PATHS.search(line)):
+        if any(path in line for path in paths) or (not own and _PATHS.search(line)):
             yield f"{place} a path of a machine"
+
+
+def _is_own_code(shown: str, text: str) -> bool:
+    return copied_falq().get(shown.removeprefix(_OWN_CODE)) == text

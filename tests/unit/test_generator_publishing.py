@@ -1,5 +1,6 @@
 """What strangers get holds no link, no secret and no path of this machine."""
 
+import base64
 import os
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 from sandbox_facts import facts_of, sandbox_model
 
 from falq.errors import UsageError
+from falq.sandbox import default_models
 from generator.generation import Request, generate_skills
 from generator.publishing import check_public
 
@@ -37,6 +39,19 @@ def test_a_public_skill_has_no_link_and_no_record_of_this_machine(tmp_path):
         "use sk-abcdefghijklmnopqrstuvwxyz",
         "redis://me:hunter2hunter2@db.example",
         "see /home/jane/secret.txt",
+        "see /opt/models/a.bin",
+        "in /srv/data/x or elsewhere",
+        "(/var/lib/falq/a)",
+        "file:///home/jane/a.png",
+        "file://server/a.png",
+        "D:\\work\\a.png",
+        "hf_abcdefghijABCDEFGHIJabcdefghij",
+        "github_pat_11ABCDEFG0abcdefghijkl_0123456789",
+        "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AIzaSyA-0123456789abcdefghijklmnopqrstu",
+        "xoxb-123456789012-abcdefghijkl",
+        "password: hunter2hunter2",
+        "postgres://me:hunter2hunter2@db.example/x",
     ],
 )
 def test_secrets_and_paths_in_a_models_own_words_are_refused(tmp_path, words):
@@ -50,6 +65,40 @@ def test_the_key_in_use_is_found_and_not_repeated(tmp_path):
     with pytest.raises(UsageError, match="the key in use") as caught:
         generate(tmp_path, replace(SPEECH, description=words), secrets=(KEY[-20:],))
     assert KEY[-20:] not in str(caught.value)
+
+
+@pytest.mark.parametrize("before", ["", "x", "xy"])
+def test_the_key_in_use_is_found_in_base64_too(tmp_path, before):
+    hidden = base64.b64encode(f"{before}{KEY} and more".encode()).decode()
+    with pytest.raises(UsageError, match="the key in use"):
+        generate(tmp_path, replace(SPEECH, description=f"say {hidden}"), secrets=(KEY,))
+
+
+ORDINARY = (
+    "Sizes and/or ratios; see https://fal.ai/models/fal-ai/x, ./output, a/b, /v1/models and 1:2.",
+    'Q:\nWhat? A:\nThat. The token: one of many. Password: optional. API key: required for "x".',
+    "max_tokens: 4096, tokens=1000, num_tokens: 123456789, a sk-learn model, token limit 8192.",
+)
+
+
+@pytest.mark.parametrize("words", ORDINARY)
+def test_ordinary_words_are_no_secret(tmp_path, words):
+    assert generate(tmp_path, replace(SPEECH, description=words), lazy=True).status == "created"
+
+
+DOCUMENTED = [model for model in default_models() if model.documented]
+
+
+@pytest.mark.parametrize("model", DOCUMENTED, ids=lambda model: model.model_id)
+def test_every_sandbox_model_can_be_public(tmp_path, model):
+    assert generate(tmp_path, model, lazy=True).status == "created"
+
+
+def test_a_users_file_among_the_copied_code_is_looked_at_too(tmp_path):
+    folder = generate(tmp_path).path
+    (folder / "scripts" / "_falq" / "falq" / "mine.py").write_text(f"KEY = '{KEY}'\n")
+    with pytest.raises(UsageError, match=r"mine.py:1 holds a fal.ai key"):
+        generate(tmp_path)
 
 
 def test_a_link_is_named(tmp_path):

@@ -14,15 +14,18 @@ from typing import Any
 import click
 
 from falq.cli.call_options import call_options, read_arguments
-from falq.errors import ConfigurationError, UsageError
+from falq.errors import ConfigurationError, FalqError, UsageError
+from falq.schema.examples import part_example
 from falq.schema.fields import Field, read_fields
 from falq.schema.flag_values import value_from_text, values_from_texts
 from falq.schema.flags import flag_names, negated
 from falq.schema.lock import SchemaLock
-from falq.schema.wording import expectation, show_value
+from falq.schema.wording import expectation, part_lines, show_number, show_value
 
-_REGENERATE = "generate the skill again with --force"
-_MAX_HELP_CHARS = 160
+_REGENERATE = "generate the skill again: falq generate -m MODEL_ID --force"
+_MAX_UNIT_CHARS = 40
+#: A stranger's description; more is in SKILL.md's references.
+_MAX_ABOUT_CHARS = 1000
 #: Tells the inputs of a model from the options of a call among a command's parameters.
 _PREFIX = "input__"
 
@@ -85,12 +88,24 @@ class _Unready(click.Command):
         self._model_id = model_id
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        from falq.cli.main import known_error
+
+        try:
+            return self._main(*args, **kwargs)
+        except (FalqError, click.ClickException) as error:
+            known = known_error(error).about(model_id=self._model_id)
+            if isinstance(known, UsageError) and not known.hint:
+                known.hint = "nothing was sent; --help lists what fits"
+            raise known from error
+
+    def _main(self, *args: Any, **kwargs: Any) -> Any:
         lock = read_lock(self._folder)
         if self._model_id not in (None, lock.model_id):
             raise ConfigurationError(
                 f"schema.lock.json is about {lock.model_id!r}: expected {self._model_id!r}",
                 _REGENERATE,
             )
+        self._model_id = lock.model_id
         return wrapper_command(lock, self._skill, self._folder).main(*args, **kwargs)
 
 
@@ -126,19 +141,25 @@ def _about(lock: SchemaLock) -> str:
     lines = [f"Call the fal.ai model {lock.model_id}: files land in --output, JSON on stdout."]
     if lock.price:
         price = lock.price
-        unit = clean_line(price.unit, 40)
-        lines.append(f"{price.unit_price:g} {price.currency[:8]} per {unit} on {price.checked_on}.")
+        unit = clean_line(price.unit, _MAX_UNIT_CHARS)
+        cost = show_number(price.unit_price)
+        lines.append(f"{cost} {price.currency[:8]} per {unit} on {price.checked_on}.")
     return "\n\n".join([*lines, "Flags win over --args; see SKILL.md for examples."])
 
 
-def clean_line(text: str, limit: int = _MAX_HELP_CHARS) -> str:
+def clean_line(text: str, limit: int) -> str:
     r"""Give a provider's text as one printable line for a terminal.
 
-    >>> clean_line("a\x1b[31m\n  b")
+    >>> clean_line("a\x1b[31m\n  b", 20)
     'a [31m b'
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[:4000]).split())
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+
+
+def _visible(text: str) -> str:
+    """Give a line whole, without what a terminal would obey."""
+    return clean_line(text, len(text) + 1)
 
 
 def _flags_of(params: Iterable[click.Parameter]) -> Iterator[str]:
@@ -163,16 +184,29 @@ def _metavar(field: Field) -> str:
 
 
 def _help(field: Field) -> str:
-    fits = clean_line(expectation(field))
+    fits = _visible(expectation(field))
     obvious = fits in ("text", "true or false", "any JSON value")
-    parts = [clean_line(field.description or field.title), "" if obvious else f"({fits})"]
+    about = clean_line(field.description or field.title, _MAX_ABOUT_CHARS)
+    parts = [about, "" if obvious else f"({fits})"]
     if field.has_default and field.default is not None:
-        parts.append(f"[default: {clean_line(show_value(field.default))}]")
+        parts.append(f"[default: {_visible(show_value(field.default))}]")
     if field.required:
         parts.append("[required]")
     if field.deprecated:
         parts.append("[deprecated]")
-    return " ".join(filter(None, parts))
+    return " ".join(filter(None, parts)) + _parts_help(field)
+
+
+def _parts_help(field: Field) -> str:
+    """List the parts of an object below its help, one a line, and an example."""
+    parts = [part for line in part_lines(field) for part in line.split(" · ")]
+    if not parts:
+        return ""
+    lines = [f"  {_visible(part)}" for part in parts]
+    sample = json.dumps(part_example(field))
+    lines += [f"  such as '{_visible(sample)}'"] if "'" not in sample else []
+    # Click leaves a paragraph that begins with \b as it is.
+    return "\n\n\b\n" + "\n".join(lines)
 
 
 def _call(
@@ -187,7 +221,8 @@ def _call(
     arguments = with_required_defaults(arguments, lock.schema.input)
     candidate = {**arguments, **promised_values(options["upload_field"], lock.schema.input)}
     voice = Voice(quiet=options["quiet"])
-    hint = f"nothing was sent; the schema is of {lock.locked_on}: falq generate --force renews it"
+    renew = f"schema of {lock.locked_on}; renew: falq generate -m {lock.model_id}"
+    hint = f"nothing was sent; --help lists what fits ({renew})"
     for warning in check_arguments(candidate, lock.schema.input, hint=hint):
         voice.warn(warning)
     config = folder / "queue_config.yaml"

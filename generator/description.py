@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
+from falq.schema.wording import show_number
 from generator.model_facts import ModelFacts
 from generator.untrusted import few_words, name_words, quotable
 
@@ -177,18 +177,8 @@ def price_line(facts: ModelFacts) -> str:
     if facts.price is None:
         return f"Price: not known when this was generated ({facts.checked_on})."
     price = facts.price
-    cost = f"{decimal(price.unit_price)} {_currency(price.currency)}"
+    cost = f"{show_number(price.unit_price)} {_currency(price.currency)}"
     return f"Price: {cost} per {few_words(price.unit) or 'unit'} (fal.ai, {price.checked_on})."
-
-
-def decimal(number: float) -> str:
-    """Write a price without an exponent.
-
-    >>> decimal(1e-06), decimal(0.025), decimal(3.0)
-    ('0.000001', '0.025', '3')
-    """
-    shown = f"{Decimal(str(number)):f}"
-    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def _currency(text: str) -> str:

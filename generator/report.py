@@ -7,7 +7,7 @@ from typing import Any
 
 from falq.cli.show import Voice, emit, emit_table
 from falq.schema.fields import Field
-from falq.schema.wording import expectation, show_value
+from falq.schema.wording import expectation, show_number, show_value
 from generator.description import price_line
 from generator.fetching import Found, FoundModel
 from generator.generated_files import RECORD
@@ -16,6 +16,8 @@ from generator.model_facts import ModelFacts
 from generator.untrusted import plain
 
 _MAX_CELL_CHARS = 100
+#: What a user must be able to copy is not cut.
+_WHOLE_CHARS = 20_000
 _SCHEMA_WORDS = {
     "unchanged": "the model's schema has not changed",
     "texts changed": "only texts of the model's schema have changed",
@@ -30,7 +32,7 @@ def print_found(found: Found, *, table: bool, voice: Voice) -> None:
         emit({"models": models, "next_cursor": found.next_cursor})
         return
     rows = (_cells(model) for model in found.models)
-    emit_table(("id", "name", "category", "price", "updated"), rows)
+    emit_table(("id", "name", "category", "price", "updated"), rows, whole=("id",))
     if found.next_cursor:
         voice.say(f"more: --cursor {plain(found.next_cursor, 200)}  (or a larger --limit)")
 
@@ -82,7 +84,7 @@ def _price_dict(model: FoundModel) -> dict[str, Any] | None:
 
 def _cells(model: FoundModel) -> tuple[str, ...]:
     entry, price = model.entry, model.price
-    cost = f"{price.unit_price:g} {price.currency}/{price.unit}" if price else ""
+    cost = f"{show_number(price.unit_price)} {price.currency}/{price.unit}" if price else ""
     name = f"{entry.title}{' (deprecated)' if entry.deprecated else ''}"
     updated = (entry.updated_at or "")[:10]
     return tuple(
@@ -151,9 +153,9 @@ def _field_rows(side: str, fields: Iterable[Field]) -> list[tuple[str, ...]]:
         (
             side,
             plain(f"{field.name}{' *' if field.required and side == 'in' else ''}", 60),
-            plain(expectation(field), _MAX_CELL_CHARS),
-            plain(show_value(field.default), 40) if field.has_default else "",
-            plain(field.description or field.title, _MAX_CELL_CHARS),
+            plain(expectation(field), _WHOLE_CHARS),
+            plain(show_value(field.default), _MAX_CELL_CHARS) if field.has_default else "",
+            plain(field.description or field.title, _WHOLE_CHARS),
         )
         for field in fields
     ]

@@ -46,6 +46,10 @@ COMMANDS = {
     "skill": ("generator.cli:skill", "Install the fal-skill-creator skill."),
 }
 
+#: A flag less like the one given was not meant.
+_MIN_LIKENESS = 0.7
+_MAX_SUGGESTED = 2
+
 
 class _LazyGroup(click.Group):
     """A group whose commands are imported when they are run."""
@@ -99,7 +103,7 @@ def run(command: click.Command, args: Sequence[str], prog_name: str = "falq") ->
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001  # no traceback reaches a user
-        return fail(_known(error))
+        return fail(known_error(error))
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -111,7 +115,7 @@ def _leave_no_core_file() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
-def _known(error: Exception) -> FalqError:
+def known_error(error: Exception) -> FalqError:
     """Give the error that a user sees; anything unforeseen is a bug of ours, and said so."""
     if isinstance(error, FalqError):
         return error
@@ -134,7 +138,25 @@ def _bug(error: Exception) -> FalqError:
 def _from_click(error: click.ClickException) -> UsageError:
     ctx = getattr(error, "ctx", None)
     hint = f"{ctx.command_path} --help" if ctx is not None else "falq --help"
+    if isinstance(error, click.NoSuchOption) and ctx is not None:
+        return UsageError(_no_such_option(error.option_name, ctx.command), hint)
     return UsageError(error.format_message(), hint)
+
+
+def _no_such_option(name: str, command: click.Command) -> str:
+    """Name the flags that were meant, nearest first; a command's first flags win a tie."""
+    known = [flag for p in command.params for flag in (*p.opts, *p.secondary_opts)]
+    close = [flag for flag in _nearest(name, known) if flag.startswith("--")]
+    meant = f" (did you mean {' or '.join(close)}?)" if close else ""
+    return f"no such option: {name}{meant}"
+
+
+def _nearest(name: str, known: list[str]) -> list[str]:
+    from difflib import SequenceMatcher
+
+    likeness = {flag: SequenceMatcher(None, name, flag).ratio() for flag in known}
+    near = [flag for flag in likeness if likeness[flag] >= _MIN_LIKENESS]
+    return sorted(near, key=lambda flag: -likeness[flag])[:_MAX_SUGGESTED]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from falq.errors import FalqError
@@ -56,15 +56,17 @@ def as_table(json_wanted: bool) -> bool:
     return sys.stdout.isatty() and not json_wanted
 
 
-def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on stdout."""
+def emit_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, whole: Collection[str] = ()
+) -> None:
+    """Print a table on stdout; columns named in ``whole`` are never broken over lines."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in whole)
     for row in rows:
         # As Text, or rich reads markup in what strangers wrote: "[dev]" of a model's name.
         table.add_row(*(Text("" if cell is None else visible(str(cell))) for cell in row))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from falq.schema.fields import Field
@@ -92,6 +93,16 @@ def show_value(value: Any, limit: int = MAX_VALUE_CHARS) -> str:
     """
     text = json.dumps(_without_data(value), ensure_ascii=False, default=str)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def show_number(number: float) -> str:
+    """Write a number without an exponent.
+
+    >>> show_number(1e-06), show_number(0.025), show_number(3.0)
+    ('0.000001', '0.025', '3')
+    """
+    shown = f"{Decimal(str(number)):f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def either(words: Sequence[str]) -> str:

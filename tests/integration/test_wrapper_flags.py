@@ -45,6 +45,7 @@ RICH = Model(
         "output": text("Clashes with an option of the call."),
         "wait": flag("Clashes as well.", default=False),
         "span": {"anyOf": [integer("", minimum=4, maximum=12), {"enum": ["auto"]}], "default": 5},
+        "style": choice("Its style.", *(f"style-{number}" for number in range(60))),
         "loop": {"anyOf": [{"type": "boolean"}, {"enum": ["auto"]}]},
     },
     outputs={"images": listing("The images.", ref("Image"))},
@@ -144,6 +145,10 @@ def test_a_field_that_is_uploaded_does_not_count_as_missing(calls, tmp_path):
         (["--args", '{"num_image": 2}'], ["num_image", "did you mean num_images?"]),
         (["--args", "[1]"], ["--args", "expected a JSON object"]),
         (["--nummm", "2"], ["--nummm"]),
+        (["--imagesize", "square"], ["no such option: --imagesize (did you mean --image-size?)"]),
+        (["--image-size", '{"width":512,'], ["image_size is not valid JSON", "column 14"]),
+        (["--image-size", '{"widht":512}'], ["image_size.widht", "did you mean width?"]),
+        (["--args", '{"a":'], ["--args"]),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_sent(calls, skill, capsys, argv, words):
@@ -154,6 +159,32 @@ def test_what_does_not_fit_is_refused_before_anything_is_sent(calls, skill, caps
     for word in words:
         assert word in error["message"]
         assert word in shown.err
+    assert error["model_id"] == "acme/rich"
+    assert error["hint"]
+
+
+def test_a_flag_that_is_near_to_none_is_met_with_no_suggestion(calls, skill, capsys):
+    assert main(["--bogus", "1"], skill) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_the_hint_tells_how_to_renew_the_schema(calls, skill, capsys):
+    assert main(["--prompt", "x", "--num-images", "9"], skill) == 2
+    hint = json.loads(capsys.readouterr().out)["error"]["hint"]
+    assert hint == (
+        "nothing was sent; --help lists what fits"
+        " (schema of 2026-08-01; renew: falq generate -m acme/rich)"
+    )
+
+
+def test_help_lists_every_choice_and_the_parts_of_objects(skill, capsys):
+    assert main(["--help"], skill) == 0
+    shown = capsys.readouterr().out
+    assert '"style-59"' in shown
+    lines = [line.strip() for line in shown.splitlines()]
+    assert "path* text" in lines
+    assert "scale a number from 0 to 4, default 1" in lines
+    assert any(line.startswith('such as \'{"path": ') for line in lines)
 
 
 def test_missing_required_inputs_are_named(calls, skill, capsys):

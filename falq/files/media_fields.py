@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from falq.schema.media import may_take_file, starts_like_path, suffix_kind
+
 #: Tells the kind of file that a field of this name and ``ui`` hint takes, None for no file;
 #: ``falq.schema.media.media_kind`` does.
 MediaKind = Callable[[str, Any], str | None]
@@ -50,6 +52,9 @@ def find_local(
 ) -> tuple[LocalValue, ...]:
     """Find the local paths in the media fields of arguments, in their order.
 
+    In a field whose name or description only speaks of files, what begins or exists as a path
+    counts; anything else there may be an id or a word that the model knows.
+
     Args:
         arguments: What would be sent.
         is_file: Tells whether a path exists as a file.
@@ -82,7 +87,8 @@ class _Walk:
             known = schema if isinstance(schema, Mapping) else {}
             kind = self.media_kind(name, known.get("ui"))
             weights = name == "path" and any(key in _WEIGHTS for key in at)
-            yield from self.value(value, (*at, name), known, named=kind is not None, odd=weights)
+            odd = weights or may_take_file(name, str(known.get("description", "")))
+            yield from self.value(value, (*at, name), known, named=kind is not None, odd=odd)
 
     def value(
         self, value: Any, at: Keys, schema: Mapping[str, Any], *, named: bool, odd: bool
@@ -101,7 +107,8 @@ class _Walk:
             return
         path = value[len("file://") :] if value.lower().startswith("file://") else value
         found = self.is_file(path)
-        if found or named:
+        sure = named or starts_like_path(path)
+        if sure or (found and suffix_kind(path) is not None):
             yield LocalValue(keys=at, path=path, found=found)
 
 

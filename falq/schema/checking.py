@@ -15,7 +15,7 @@ from typing import Any
 
 from falq.errors import ArgumentsError
 from falq.schema.fields import Field, json_type, read_field, read_fields
-from falq.schema.media import is_remote
+from falq.schema.media import contradicts, is_remote, suffix_kind
 from falq.schema.normal_form import Schema, is_number, resolve
 from falq.schema.wording import Style, expectation, show_value
 
@@ -78,7 +78,8 @@ def check_arguments(arguments: Any, schema: Schema, *, hint: str = "nothing was 
     found = [*misspelt, *(p for p in problems(candidate, schema) if p.path not in told)]
     if found:
         raise _refusal(found, hint)
-    return [f"{one.path!r} is not in the model's schema; it is sent as it is" for one in unknown]
+    odd = [f"{one.path!r} is not in the model's schema; it is sent as it is" for one in unknown]
+    return [*odd, *_wrong_kinds(arguments, fields, "")]
 
 
 def problems(value: Any, schema: Schema) -> list[Problem]:
@@ -124,6 +125,25 @@ def _uploaded(value: Any) -> Any:
         return [_uploaded(part) for part in value]
     local = isinstance(value, str) and value and not is_remote(value)
     return _PLACEHOLDER if local else value
+
+
+def _wrong_kinds(value: Any, fields: tuple[Field, ...], at: str) -> Iterator[str]:
+    """Warn of local files whose names say that they are of another kind than is wanted."""
+    known = {field.name: field for field in fields}
+    for name, part in value.items() if isinstance(value, dict) else ():
+        if name in known:
+            yield from _wrong_kind(part, known[name], _join(at, name))
+
+
+def _wrong_kind(value: Any, field: Field, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _wrong_kind(part, field.items or field, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        yield from _wrong_kinds(value, field.properties, path)
+    elif isinstance(value, str) and not is_remote(value) and contradicts(value, field.media):
+        wanted, said = field.media, suffix_kind(value)
+        yield f"{path} takes a file of kind {wanted}: {show_value(value)} is named like {said}"
 
 
 def _unknown(value: Any, fields: tuple[Field, ...], at: str) -> Iterator[Problem]:

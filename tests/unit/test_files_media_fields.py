@@ -1,5 +1,7 @@
 """Which arguments are local files."""
 
+import pytest
+
 from falq.files.media_fields import find_local, with_urls
 from falq.schema.media import media_kind
 
@@ -38,6 +40,41 @@ def test_the_schemas_hint_makes_a_media_field_of_any_name():
     properties = {"reference": {"ui": {"field": "image"}}}
     assert found({"reference": "cat.png"}, properties) == {"reference": ("cat.png", True)}
     assert found({"reference": "cat.png"}) == {}
+
+
+def test_what_only_paths_look_like_counts_where_a_name_or_description_speaks_of_files():
+    properties = {"still": {"description": "The URL of the first picture."}}
+    assert found({
+        "loras": [{"path": "./photo.png"}],
+        "start_image": "./dog.png",
+        "imageUrl": "cat.png",
+        "image_url_1": "cat.png",
+        "file": "cat.png",
+        "still": "~/dog.png",
+    }, properties) == {
+        "loras[0].path": ("./photo.png", False),
+        "start_image": ("./dog.png", False),
+        "imageUrl": ("cat.png", True),
+        "image_url_1": ("cat.png", True),
+        "file": ("cat.png", True),
+        "still": ("~/dog.png", False),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("prompt", "./photo.png"),
+        ("prompt", "cat.png"),
+        ("file_name", "cat.png"),
+        ("output_file", "./cat.png"),
+        ("voice", "Rachel"),
+        ("path", "/imagine a cat"),
+        ("mode", "cat.png"),
+    ],
+)
+def test_words_and_names_of_files_to_come_are_no_paths(name, value):
+    assert found({name: value}) == {}
 
 
 def test_hints_deep_in_the_schema_count():

@@ -119,6 +119,16 @@ def test_a_local_path_in_a_media_field_counts_as_uploaded():
     assert check_arguments({"prompt": "x", "image_url": "a.png"}, SCHEMA) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "warned"),
+    [("a.wav", True), ("a.PNG", False), ("https://h/a.wav", False), ("a", False)],
+)
+def test_a_local_file_of_another_kind_is_warned_of(path, warned):
+    warnings = check_arguments({"prompt": "x", "image_url": path}, SCHEMA)
+    assert bool(warnings) is warned
+    assert all("image_url takes a file of kind image" in warning for warning in warnings)
+
+
 def test_required_fields_with_a_default_are_filled_in():
     schema = {"required": ["mode"], "properties": {"mode": {"default": "a"}, "n": {"default": 1}}}
     assert with_required_defaults({}, schema) == {"mode": "a"}

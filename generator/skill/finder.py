@@ -40,9 +40,30 @@ def recorded_python() -> str | None:
     return python if os.access(python, os.X_OK) else None
 
 
-def become(words: list[str]) -> int:
-    """Go on as another program, once: what it starts does not look any further."""
-    os.environ["FALQ_DOOR"] = "1"
+def missing(name: str) -> str:
+    """Say in one line how to install what is missing."""
+    listed = SCRIPTS.parent / "requirements.txt"
+    if name.partition(".")[0] in ("falq", "workers", "generator") or not listed.is_file():
+        return INSTALL
+    return f"missing {name}: {sys.executable} -m pip install -r {listed}"
+
+
+def give_up(line: str, hint: str = "") -> int:
+    """Print one line, and for programs the failed result; give the exit code."""
+    if not sys.stdout.isatty():
+        import json
+
+        empty = dict.fromkeys(("model_id", "request_id", "job_id"))
+        error = {"type": "ConfigurationError", "message": line, "hint": hint, **empty}
+        error |= {"model_id": globals().get("MODEL_ID"), "retryable": False}
+        print(json.dumps({"status": "FAILED", "error": {**error, "may_be_billed": False}}))  # noqa: T201  # for programs
+    sys.stderr.write(f"{line}\n")
+    return 2
+
+
+def become(words: list[str], door: str) -> int:
+    """Go on as another program, which looks no further than the doors after this one."""
+    os.environ["FALQ_DOOR"] = door
     if os.name != "nt":
         os.execv(words[0], words)  # noqa: S606  # a fixed program, no shell wanted
     import subprocess
@@ -61,17 +82,16 @@ def enter(here: Callable[[], int], words: list[str]) -> int:
         try:
             return here()
         except ModuleNotFoundError as error:
-            if str(error.name).partition(".")[0] in ("falq", "workers", "generator"):
-                raise
-            sys.stderr.write(f"missing {error.name}: pip install -r requirements.txt\n")
-            return 2
-    if "FALQ_DOOR" not in os.environ:
-        from shutil import which
+            return give_up(missing(str(error.name)))
+    from contextlib import suppress
+    from shutil import which
 
-        python, command = recorded_python(), which("falq")
-        if python is not None:
-            return become([python, *sys.argv])
-        if command is not None:
-            return become([command, *words])
-    sys.stderr.write(INSTALL + "\n")
-    return 2
+    # A recorded interpreter may have lost its falq: then it comes back here, by the second door.
+    door, python, command = os.environ.get("FALQ_DOOR"), recorded_python(), which("falq")
+    with suppress(OSError):
+        if python is not None and door is None:
+            return become([python, *sys.argv], "recorded")
+    with suppress(OSError):
+        if command is not None and door in (None, "recorded"):
+            return become([command, *words], "command")
+    return give_up(INSTALL)

@@ -157,7 +157,52 @@ def test_a_standalone_skill_names_a_missing_requirement(tmp_path, bare_python):
     folder = generate(tmp_path, standalone=True)
     done = start(bare_python, folder / WRAPPER, "--help")
     assert done.returncode == 2
-    assert "pip install -r requirements.txt" in done.stderr
+    assert f"pip install -r {folder}/requirements.txt" in done.stderr
+    check_failed(done, model_id=MODEL_ID)
+    code = "import fal_api_call; fal_api_call.run_fal_api_job"
+    done = subprocess.run(
+        [bare_python, "-c", code],
+        cwd=folder / "scripts",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    check_failed(done, model_id=None)
+
+
+def check_failed(done, *, model_id):
+    """One line for people and the failed result for programs, without a traceback."""
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["status"] == "FAILED"
+    assert shown["error"]["message"] == done.stderr.strip()
+    assert (shown["error"]["model_id"], shown["error"]["may_be_billed"]) == (model_id, False)
+
+
+def test_a_recorded_interpreter_without_falq_is_passed_by(tmp_path, bare_python):
+    folder = generate(tmp_path)
+    record = {"python": str(bare_python), "falq_version": "0"}
+    (folder / "scripts" / "falq_runtime.json").write_text(json.dumps(record))
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = start(bare_python, folder / WRAPPER, "--help", path=path)
+    assert done.returncode == 0, done.stderr
+    assert "--voice" in done.stdout
+    check_failed(start(bare_python, folder / WRAPPER, "--text", "x"), model_id=MODEL_ID)
+
+
+@pytest.mark.parametrize("word", ["generate", "demo", "dashboard", "sandbox", "skill", "--bogus"])
+def test_the_queue_client_of_a_standalone_skill_knows_its_own_commands(
+    tmp_path, python_with_requirements, word
+):
+    client = generate(tmp_path, standalone=True) / "scripts" / "queue_client.py"
+    done = start(python_with_requirements, client, word)
+    check_failed(done, model_id=None)
+    assert "no command of queue_client.py" in done.stderr
+    shown = start(python_with_requirements, client, "--help").stdout
+    assert "usage: queue_client.py" in shown
+    assert "--status" in shown
+    assert "generate" not in shown
 
 
 def test_a_wrapper_goes_on_in_the_interpreter_that_generated_it(tmp_path, bare_python):
@@ -183,9 +228,13 @@ def test_without_falq_anywhere_one_line_says_how_to_install_it(tmp_path, bare_py
     folder = generate(tmp_path)
     (folder / "scripts" / "falq_runtime.json").unlink()
     done = start(bare_python, folder / WRAPPER, "--help")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    check_failed(done, model_id=MODEL_ID)
     assert "pip install falq" in done.stderr
+    code = "import fal_api_call"
+    words = [bare_python, "-c", code]
+    cwd = folder / "scripts"
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
+    check_failed(done, model_id=None)
 
 
 def test_shared_scripts_work_through_their_links(tmp_path, bare_python):

@@ -21,6 +21,7 @@ from generator.fetching import fetch_facts, search_models
 from generator.generation import Request, generate_skills, install_creator
 from generator.model_facts import ModelFacts
 from generator.report import print_found, print_made, print_schema
+from generator.untrusted import plain
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -98,7 +99,7 @@ def generate(
         _list_models(settings, query or "", category, options)
         return
     _check_options(model_ids, query, category, options)
-    wanted = list(dict.fromkeys(map(parse_model_id, model_ids)))
+    wanted = list(dict.fromkeys(_model_id(text, voice) for text in model_ids))
     with _nothing_written(len(wanted)):
         models = _facts(settings, wanted)
         _say_price_gap(models, settings, voice)
@@ -122,7 +123,7 @@ def search(query: str, category: str | None, **options: Any) -> None:
 def schema(model_id: str, *, json_wanted: bool, quiet: bool) -> None:
     """Show what a model takes and gives, its defaults and its price."""
     voice = Voice(quiet=quiet)
-    facts = _facts(Settings.from_env(os.environ), [parse_model_id(model_id)])[0]
+    facts = _facts(Settings.from_env(os.environ), [_model_id(model_id, voice)])[0]
     if facts.deprecated:
         voice.warn(f"fal marks {facts.model_id} as deprecated; it may stop working")
     print_schema(facts, table=as_table(json_wanted), voice=voice)
@@ -163,6 +164,13 @@ def run(folder: Path, name: str | None, words: tuple[str, ...]) -> int:
     from falq.wrapper import main
 
     return main(words, folder, skill=name)
+
+
+def _model_id(text: str, voice: Voice) -> str:
+    model_id = parse_model_id(text)
+    if "://" in text:
+        voice.say(f"took the model id {model_id} from the address {plain(text, 200)}")
+    return model_id
 
 
 @contextmanager

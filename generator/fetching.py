@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from falq.errors import AccountError, FalqError, NetworkError, UsageError
+from falq.errors import AccountError, FalqError, ModelError, NetworkError, UsageError
 from falq.fal.catalogue import ModelEntry, Price
 from falq.fal.client import FalClient
 from falq.schema.wording import either
@@ -53,9 +53,11 @@ async def fetch_facts(
         async with gate:
             try:
                 document = await client.openapi(model_id)
+                return read_facts(document, prices.get(model_id), today)
             except UsageError as error:
                 raise await _with_suggestion(client, model_id, error) from error
-        return read_facts(document, prices.get(model_id), today)
+            except (ModelError, NetworkError) as error:
+                raise _without_schema(error, model_id) from error
 
     return await asyncio.gather(*(one(model_id) for model_id in model_ids))
 
@@ -69,15 +71,24 @@ async def search_models(
     cursor: str | None = None,
     priced: bool = False,
 ) -> Found:
-    """Search fal's catalogue, page by page, until there are enough or no more."""
+    """Search fal's catalogue, page by page, until there are enough or no more.
+
+    Raises:
+        UsageError: The cursor is none of fal's.
+    """
     entries: list[ModelEntry] = []
     while True:
-        page = await client.models(
-            query=query or None,
-            category=category,
-            limit=min(limit - len(entries), _PAGE_MODELS),
-            cursor=cursor,
-        )
+        try:
+            page = await client.models(
+                query=query or None,
+                category=category,
+                limit=min(limit - len(entries), _PAGE_MODELS),
+                cursor=cursor,
+            )
+        except ModelError as error:
+            if cursor is None:
+                raise
+            raise _cursor_refused(cursor) from error
         entries += page.models
         cursor = page.next_cursor
         if cursor is None or len(entries) >= limit or not page.models:
@@ -85,6 +96,18 @@ async def search_models(
     prices = await _prices(client, [entry.model_id for entry in entries]) if priced else {}
     models = (FoundModel(entry=entry, price=prices.get(entry.model_id)) for entry in entries)
     return Found(models=tuple(models), next_cursor=cursor)
+
+
+def _cursor_refused(cursor: str) -> UsageError:
+    hint = "give next_cursor of an earlier search, or leave it out"
+    return UsageError(f"--cursor {cursor[:60]!r} is none of fal's", hint)
+
+
+def _without_schema(error: FalqError, model_id: str) -> FalqError:
+    """Tell the way out where it is the schema that is missing, not the network."""
+    if isinstance(error, ModelError) or error.model_id == model_id:
+        error.hint = f"try later, or call it without a skill: falq call -m {model_id} -a '{{…}}'"
+    return error
 
 
 async def _prices(client: FalClient, model_ids: Sequence[str]) -> dict[str, Price]:

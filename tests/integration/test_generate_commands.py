@@ -171,6 +171,7 @@ def test_a_model_whose_document_fails_says_so(command):
     code, shown, _ = command("generate", "-m", broken.model_id)
     assert code == 5
     assert broken.model_id in shown["error"]["message"]
+    assert f"falq call -m {broken.model_id}" in shown["error"]["hint"]
 
 
 def test_a_deprecated_model_is_generated_with_a_warning(command):
@@ -202,6 +203,17 @@ def test_a_search_goes_on_where_it_ended(command):
     first = command("search", "", "--limit", "3")[1]
     second = command("search", "", "--limit", "3", "--cursor", first["next_cursor"])[1]
     assert [*first["models"], *second["models"]] == everything[:6]
+
+
+def test_a_cursor_that_is_none_is_refused_as_such(command):
+    code, shown, _ = command("search", "flux", "--cursor", "bogus")
+    assert (code, shown["error"]["message"]) == (2, "--cursor 'bogus' is none of fal's")
+
+
+def test_a_pasted_address_is_told_what_it_was_taken_for(command):
+    code, _, err = command("generate", "-m", "https://fal.ai/models/fal-ai/flux/dev", "--dry-run")
+    assert code == 0
+    assert "took the model id fal-ai/flux/dev from the address" in err
 
 
 def test_a_search_without_a_hit_is_no_error(command):

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from sandbox_facts import facts_of, sandbox_model
 
+from falq.cli.show import emit_table
 from falq.queue_config import QueueConfig, load_queue_config
 from falq.sandbox.catalogue import default_models
 from generator.description import price_line, skill_description
@@ -199,3 +200,10 @@ def test_a_page_with_more_than_our_headings_and_blocks_is_found(more):
     text = page("fal-ai/flux/dev", lazy=False)
     assert has_our_outline(text, "fal-ai/flux/dev")
     assert not has_our_outline(text + more, "fal-ai/flux/dev")
+
+
+def test_in_a_table_an_id_stays_whole_however_narrow_it_is(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    model_id = "fal-ai/kling-video/v2.1/master/image-to-video"
+    emit_table(("id", "name", "price"), [(model_id, "word " * 30, "0.1")] * 2, whole=("id",))
+    assert capsys.readouterr().out.count(model_id) == 2

@@ -20,7 +20,7 @@ from falq.schema.fields import Field, read_fields
 from falq.schema.flag_values import value_from_text, values_from_texts
 from falq.schema.flags import flag_names, negated
 from falq.schema.lock import SchemaLock
-from falq.schema.wording import expectation, part_lines, show_number, show_value
+from falq.schema.wording import expectation, part_groups, show_number, show_value
 
 _REGENERATE = "generate the skill again: falq generate -m MODEL_ID --force"
 _MAX_UNIT_CHARS = 40
@@ -199,7 +199,7 @@ def _help(field: Field) -> str:
 
 def _parts_help(field: Field) -> str:
     """List the parts of an object below its help, one a line, and an example."""
-    parts = [part for line in part_lines(field) for part in line.split(" · ")]
+    parts = [f"{at}{part}" for at, group in part_groups(field) for part in group]
     if not parts:
         return ""
     lines = [f"  {_visible(part)}" for part in parts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -81,7 +81,7 @@ def skill_md(
         lazy=lazy,
         long=takes_long(facts),
         words=answers_in_words(facts),
-        media=any(field.media for field in facts.inputs),
+        media=_takes_files(facts.inputs),
         required_flags=", ".join(f"`{flag}`" for flag in dict.fromkeys(wanted)),
         hidden=len(facts.inputs) - len(required) - len(optional),
         **blocks,
@@ -91,6 +91,13 @@ def skill_md(
     if not (all(map(is_one_word, strangers)) and has_our_outline(page, facts.model_id)):
         raise ModelError(f"a text of {facts.model_id} does not stay in its block of SKILL.md")
     return page
+
+
+def _takes_files(fields: Iterable[Field]) -> bool:
+    return any(
+        field.media or _takes_files(field.properties) or _takes_files(filter(None, [field.items]))
+        for field in fields
+    )
 
 
 def _about(facts: ModelFacts) -> list[str]:

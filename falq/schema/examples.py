@@ -78,14 +78,17 @@ def long_example(schema: Schema, accept: Accept = _anything, *, extra: int = 3) 
     return whole if not problems(whole, schema) else short
 
 
-def part_example(field: Field, accept: Accept = _anything) -> Any:
-    """Give a value for an object, or for one item of a list, that shows its parts; else None."""
-    shown = replace(_acceptable_field(field, accept), has_default=False)
+def part_example(field: Field, accept: Accept = _anything) -> dict[str, Any] | None:
+    """Give an object, or one of a list's objects, that shows its parts; None if it has none."""
+    shown = _acceptable_field(field, accept)
+    examples = list(shown.examples)
     while shown.items is not None and not shown.properties:
-        shown = replace(shown.items, has_default=False)
-    if not shown.properties or not any(isinstance(value, dict) for value in shown.examples):
-        return _made_object(shown) if shown.properties else None
-    return next(value for value in shown.examples if isinstance(value, dict))
+        examples = [part for value in examples if isinstance(value, list) for part in value]
+        shown = shown.items
+    given = [value for value in (*examples, *shown.examples) if isinstance(value, dict) and value]
+    if not shown.properties:
+        return None
+    return given[0] if given else _made_object(shown)
 
 
 def _acceptable(schema: Schema, accept: Accept) -> list[Field]:
@@ -185,19 +188,31 @@ def _other_value(field: Field) -> Any:
 
 def _other_number(field: Field) -> float | None:
     """Give a number near the default, the greater one first; None if none fits."""
-    step = field.multiple_of or 1
+    default = field.default
+    near: list[float]
     if field.kind == "integer":
-        near = [field.default + int(step), field.default - int(step)]
+        step = int(field.multiple_of or 1)
+        near = [default + step, default - step] if abs(default) < 10 * step else []
+        near += [default * 2, default // 2]
     else:
-        limits = (limit for limit in (field.maximum, field.minimum) if limit is not None)
-        near = [round((field.default + limit) / 2, 2) for limit in limits]
-    return next((n for n in near if n != field.default and _is_inside(n, field)), None)
+        near = [_middle(default, limit) for limit in (field.maximum, field.minimum)]
+        near += [default * 2, default / 2]
+    fitting = (n for n in near if n != default and _is_inside(n, field))
+    return next(fitting, None)
+
+
+def _middle(default: float, limit: float | None) -> float:
+    """Give what lies between a default and a limit, the default itself if that is far away."""
+    if limit is None or abs(limit) > 10 * abs(default or 1):
+        return default
+    return float(f"{(default + limit) / 2:.2g}")
 
 
 def _is_inside(number: float, field: Field) -> bool:
     low = field.minimum is None or number >= field.minimum
     high = field.maximum is None or number <= field.maximum
-    return low and high and (field.multiple_of is None or number % field.multiple_of == 0)
+    above = field.exclusive_minimum is None or number > field.exclusive_minimum
+    return low and high and above and not (field.multiple_of and number % field.multiple_of)
 
 
 def _made(field: Field) -> Any:

@@ -15,6 +15,8 @@ MAX_VALUE_CHARS = 80
 _MAX_CHOICE_CHARS = 300
 _MAX_NAMES = 12
 _MAX_PARTS = 12
+_MAX_LEVELS = 2
+_NOUNS = {"file": "file", "archive": "ZIP archive"}
 _PLURALS = {
     "true or false": "booleans",
     "text": "texts",
@@ -56,24 +58,29 @@ def expectation(field: Field, style: Style = _WHOLE) -> str:
     return " or ".join([*words, "null"] if field.nullable else words)
 
 
-def part_lines(field: Field, style: Style = _WHOLE, *, levels: int = 2, at: str = "") -> list[str]:
+def part_lines(field: Field, style: Style = _WHOLE) -> list[str]:
     """Describe the parts of an object or of a list's objects, one line for each object.
 
     >>> size = Field(name="w", kinds=("integer",), required=True, minimum=1)
     >>> part_lines(Field(name="size", kinds=("object",), properties=(size,)))
     ['w* an integer of at least 1']
     """
+    return [f"{at}{' · '.join(parts)}" for at, parts in part_groups(field, style)]
+
+
+def part_groups(
+    field: Field, style: Style = _WHOLE, *, levels: int = _MAX_LEVELS, at: str = ""
+) -> Iterator[tuple[str, list[str]]]:
+    """Describe the parts of each object inside a field, after where it stands."""
     inner = field
     while inner.items is not None and not inner.properties:
         inner = inner.items
     if not inner.properties or not levels:
-        return []
-    shown = " · ".join(_part(part, style) for part in inner.properties[:_MAX_PARTS])
-    rest = len(inner.properties) - _MAX_PARTS
-    lines = [f"{at}{shown}{f' · {rest} more' if rest > 0 else ''}"]
-    for part in inner.properties[:_MAX_PARTS]:
-        lines += part_lines(part, style, levels=levels - 1, at=f"{at}{part.name}: ")
-    return lines
+        return
+    shown, rest = inner.properties[:_MAX_PARTS], len(inner.properties) - _MAX_PARTS
+    yield at, [*(_part(part, style) for part in shown), *([f"{rest} more"] if rest > 0 else [])]
+    for part in shown:
+        yield from part_groups(part, style, levels=levels - 1, at=f"{at}{part.name}: ")
 
 
 def _part(part: Field, style: Style) -> str:
@@ -165,7 +172,7 @@ def _scalar(field: Field, kind: str, style: Style) -> str:
     if kind != "string":
         return f"{_article(kind)}{_bounds(field)}"
     if field.media:
-        noun = "file" if field.media == "file" else f"{field.media} file"
+        noun = _NOUNS.get(field.media, f"{field.media} file")
         return f"{'URL' if style.of_result else 'URL or local path'} of {_article(noun)}"
     size = _range(field.min_length, field.max_length)
     return f"text{f' of {size} characters' if size else ''}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from falq.fal.catalogue import ModelDocument, Price
 from falq.schema.document import ModelSchema, read_document
-from falq.schema.examples import long_example, short_example
+from falq.schema.examples import both_examples
 from falq.schema.fields import Field, read_fields
 from falq.schema.lock import LockedPrice, SchemaLock
 from generator.untrusted import is_innocent, plain
@@ -48,8 +48,7 @@ class ModelFacts:
     @cached_property
     def examples(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Arguments of a short and of a longer call."""
-        given = self.schema.input
-        return short_example(given, is_innocent), long_example(given, is_innocent)
+        return both_examples(self.schema.input, is_innocent)
 
     def lock(self) -> SchemaLock:
         """Give what the skill keeps of the schema."""

@@ -38,7 +38,9 @@ def plain(text: str, limit: int) -> str:
     >>> plain("a\u202eb\n\n c\u200b", 20)
     'ab c'
     """
-    spaced = re.sub(r"\s+", " ", text[: 20 * limit])
+    spaced = " ".join(text[: 20 * limit].split())
+    if spaced.isascii() and spaced.isprintable():
+        return shortened(spaced, limit)
     seen = "".join(c for c in _SELECTORS.sub("", spaced) if not _is_invisible(c))
     line = re.sub(r" +", " ", unicodedata.normalize("NFC", seen)).strip()
     return shortened(line, limit)

@@ -62,20 +62,30 @@ def short_example(schema: Schema, accept: Accept = _anything) -> dict[str, Any]:
         schema: In normal form.
         accept: Which of the schema's own values may be shown.
     """
-    fields = _acceptable(schema, accept)
-    wanted = [f for f in fields if f.required] or fields[:1]
-    return {field.name: example_value(field) for field in wanted}
+    return _short(_acceptable(schema, accept))
 
 
 def long_example(schema: Schema, accept: Accept = _anything, *, extra: int = 3) -> dict[str, Any]:
     """Give the required arguments and a few optional ones that change the result visibly."""
-    short = short_example(schema, accept)
-    fields = [f for f in _acceptable(schema, accept) if f.name not in short]
-    optional = sorted((f for f in fields if not f.deprecated and _tells(f)), key=_rank)
-    others = ((field.name, _other_value(field)) for field in optional)
+    return both_examples(schema, accept, extra=extra)[1]
+
+
+def both_examples(
+    schema: Schema, accept: Accept = _anything, *, extra: int = 3
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the short and the long example."""
+    fields = _acceptable(schema, accept)
+    short = _short(fields)
+    optional = (f for f in fields if f.name not in short and not f.deprecated and _tells(f))
+    others = ((field.name, _other_value(field)) for field in sorted(optional, key=_rank))
     chosen = [(name, value) for name, value in others if value is not None]
     whole = {**short, **dict(chosen[:extra])}
-    return whole if not problems(whole, schema) else short
+    return short, whole if not problems(whole, schema) else short
+
+
+def _short(fields: list[Field]) -> dict[str, Any]:
+    wanted = [field for field in fields if field.required] or fields[:1]
+    return {field.name: example_value(field) for field in wanted}
 
 
 def part_example(field: Field, accept: Accept = _anything) -> dict[str, Any] | None:

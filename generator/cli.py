@@ -17,8 +17,9 @@ from falq.errors import FalqError, UsageError
 from falq.fal.client import FalClient
 from falq.model_id import parse_model_id
 from falq.settings import SANDBOX_KEY, Settings
+from generator.creator import install_creator
 from generator.fetching import fetch_facts, search_models
-from generator.generation import Request, generate_skills, install_creator
+from generator.generation import Request, generate_skills
 from generator.model_facts import ModelFacts
 from generator.report import print_found, print_made, print_schema
 from generator.untrusted import plain

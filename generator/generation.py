@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from falq.errors import ConfigurationError, OutputError, UsageError
+from falq.errors import ConfigurationError, OutputError
 from falq.model_id import skill_name
 from falq.schema.difference import input_changes, output_changes
 from falq.schema.lock import SchemaLock
-from generator.generated_files import RECORD, check_unedited, edited_files
+from generator.creator import Creator, is_current, plan_creator
+from generator.generated_files import RECORD, edited_files
 from generator.model_facts import ModelFacts
 from generator.naming import CREATOR_SKILL, check_skill_name, choose_names
 from generator.publishing import check_public
-from generator.tree import SkillOptions, SkillTree, build_tree, creator_tree
+from generator.tree import SkillOptions, SkillTree, build_tree
 from generator.writer import check_replaceable, owner_of, write_trees
-
-_OWN = (
-    "move it away, or falq skill install --force to replace these files and keep all others;"
-    " --standalone needs no fal-skill-creator"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +44,6 @@ class Request:
     def linked(self) -> bool:
         """Whether skills link to the creator skill's scripts."""
         return not (self.standalone or self.public)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Creator:
-    """The creator skill that linked skills need, and whether it is there already."""
-
-    path: Path
-    status: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +91,7 @@ def generate_skills(models: Sequence[ModelFacts], request: Request) -> list[Made
     planned = [_plan(facts, names[facts.model_id], request) for facts in models]
     trees = [made.tree for made in planned]
     if request.linked:
-        creator, more = _plan_creator(request.output, force=request.force, dry=request.dry_run)
+        creator, more = plan_creator(request.output, dry=request.dry_run)
         planned = [replace(made, creator=creator) for made in planned]
         trees = [*more, *trees]
     if not request.dry_run:
@@ -118,53 +105,9 @@ def _write(trees: Sequence[SkillTree], request: Request) -> None:
     except OutputError:
         first, path = trees[0], request.output / CREATOR_SKILL
         # Another falq may have installed the very same creator skill a moment ago.
-        if first.name != CREATOR_SKILL or not _is_there(first, path):
+        if first.name != CREATOR_SKILL or not is_current(first, path):
             raise
         write_trees(trees[1:], request.output, check=_check(request))
-
-
-def install_creator(output: Path, *, force: bool = False) -> Creator:
-    """Install the creator skill, or renew it where it is of another falq; safe to repeat.
-
-    Raises:
-        UsageError: Something there is not falq's, or was edited, and ``force`` is not given.
-        OutputError: The disk refuses.
-    """
-    creator, trees = _plan_creator(output, force=force, dry=False)
-    if trees:
-        try:
-            write_trees(trees, output)
-        except OutputError:
-            # Another falq may have installed the very same a moment ago.
-            if not _is_there(trees[0], creator.path):
-                raise
-    return creator
-
-
-def _plan_creator(output: Path, *, force: bool, dry: bool) -> tuple[Creator, list[SkillTree]]:
-    tree, target = creator_tree(sys.executable), output / CREATOR_SKILL
-    if _is_there(tree, target):
-        return Creator(path=target, status="kept"), []
-    there = os.path.lexists(target)
-    if target.is_symlink():
-        raise UsageError(f"{target} is a link to {target.readlink()}: falq replaces no link", _OWN)
-    if there and not target.is_dir():
-        raise UsageError(f"{target} is no folder", _OWN)
-    if there and not force:
-        check_unedited(target, tree, _OWN)
-    status = "planned" if dry else "renewed" if there else "installed"
-    return Creator(path=target, status=status), [tree]
-
-
-def _is_there(tree: SkillTree, folder: Path) -> bool:
-    return all(_is_text(folder / path, text) for path, text in tree.files.items())
-
-
-def _is_text(path: Path, text: str) -> bool:
-    try:
-        return path.read_bytes() == text.encode()
-    except OSError:
-        return False
 
 
 def _names(models: Sequence[ModelFacts], request: Request) -> dict[str, str]:

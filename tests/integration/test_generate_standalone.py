@@ -16,7 +16,8 @@ import pytest
 from falq.fal.catalogue import ModelDocument
 from falq.sandbox import default_models, running_sandbox
 from falq.sandbox.model import openapi_document
-from generator.generation import Request, generate_skills, install_creator
+from generator.creator import install_creator
+from generator.generation import Request, generate_skills
 from generator.model_facts import read_facts
 from generator.scripts import standalone_requirements
 

@@ -8,8 +8,9 @@ import pytest
 from sandbox_facts import facts_of, sandbox_model
 
 from falq.errors import OutputError, UsageError
+from generator.creator import install_creator
 from generator.generated_files import RECORD, mark_of_text
-from generator.generation import Request, generate_skills, install_creator
+from generator.generation import Request, generate_skills
 from generator.tree import SkillTree
 from generator.writer import write_tree, write_trees
 
@@ -217,6 +218,18 @@ def test_a_creator_skill_of_the_users_own_is_never_replaced_unasked(tmp_path):
     assert contents(tmp_path) == before
     generate(tmp_path, standalone=True)
     assert contents(folder) == {p.split("/", 1)[1]: t for p, t in before.items() if "/" in p}
+
+
+def test_words_that_a_user_changed_in_the_creator_skill_stay(tmp_path):
+    folder = install_creator(tmp_path).path
+    (folder / "SKILL.md").write_text("my own words")
+    assert generate(tmp_path, force=True).to_dict()["creator"]["status"] == "kept"
+    (folder / "scripts" / "queue_client.py").unlink()
+    assert generate(tmp_path).to_dict()["creator"]["status"] == "renewed"
+    assert (folder / "SKILL.md").read_text() == "my own words"
+    (folder / "scripts" / "queue_client.py").write_text("mine")
+    with pytest.raises(UsageError, match="falq did not write"):
+        generate(tmp_path, force=True)
 
 
 def test_asked_to_the_creator_skill_replaces_its_own_names_alone(tmp_path):

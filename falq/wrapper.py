@@ -19,10 +19,9 @@ from falq.schema.examples import part_example
 from falq.schema.fields import Field, read_fields
 from falq.schema.flag_values import value_from_text, values_from_texts
 from falq.schema.flags import flag_names, negated
-from falq.schema.lock import SchemaLock
+from falq.schema.lock import REGENERATE, SchemaLock
 from falq.schema.wording import expectation, part_groups, show_number, show_value
 
-_REGENERATE = "generate the skill again: falq generate -m MODEL_ID --force"
 _MAX_UNIT_CHARS = 40
 #: A stranger's description; more is in SKILL.md's references.
 _MAX_ABOUT_CHARS = 1000
@@ -96,6 +95,7 @@ class _Unready(click.Command):
             known = known_error(error).about(model_id=self._model_id)
             if isinstance(known, UsageError) and not known.hint:
                 known.hint = "nothing was sent; --help lists what fits"
+            known.hint = known.hint.replace("MODEL_ID", self._model_id or "MODEL_ID")
             raise known from error
 
     def _main(self, *args: Any, **kwargs: Any) -> Any:
@@ -103,7 +103,7 @@ class _Unready(click.Command):
         if self._model_id not in (None, lock.model_id):
             raise ConfigurationError(
                 f"schema.lock.json is about {lock.model_id!r}: expected {self._model_id!r}",
-                _REGENERATE,
+                REGENERATE,
             )
         self._model_id = lock.model_id
         return wrapper_command(lock, self._skill, self._folder).main(*args, **kwargs)
@@ -134,7 +134,7 @@ def read_lock(folder: Path) -> SchemaLock:
         return SchemaLock.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
-        raise ConfigurationError(f"cannot read {path}: {reason}", _REGENERATE) from error
+        raise ConfigurationError(f"cannot read {path}: {reason}", REGENERATE) from error
 
 
 def _about(lock: SchemaLock) -> str:

@@ -11,6 +11,8 @@ from falq.schema.fields import read_fields
 from falq.schema.normal_form import Schema
 
 LOCK_VERSION = 1
+#: Of errors; who knows the model sets its id in.
+REGENERATE = "generate the skill again: falq generate -m MODEL_ID --force"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +65,7 @@ class SchemaLock:
         """
         if not isinstance(shown, dict) or shown.get("lock_version") != LOCK_VERSION:
             raise ConfigurationError(
-                f"schema.lock.json is no lock of version {LOCK_VERSION}",
-                "generate the skill again with --force",
+                f"schema.lock.json is no lock of version {LOCK_VERSION}", REGENERATE
             )
         try:
             return SchemaLock(
@@ -74,9 +75,7 @@ class SchemaLock:
                 price=LockedPrice(**shown["price"]) if shown["price"] else None,
             )
         except (KeyError, TypeError) as err:
-            raise ConfigurationError(
-                f"schema.lock.json is damaged: {err}", "generate the skill again with --force"
-            ) from err
+            raise ConfigurationError(f"schema.lock.json is damaged: {err}", REGENERATE) from err
 
 
 def _schema(shown: dict[str, Any]) -> ModelSchema:

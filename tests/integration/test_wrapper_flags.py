@@ -208,8 +208,8 @@ def test_help_shows_types_choices_ranges_and_defaults(skill, capsys):
 @pytest.mark.parametrize("damage", ["", "{}", '{"lock_version": 1}', "[]"])
 def test_a_damaged_lock_is_an_error_with_a_way_out(skill, capsys, damage):
     (skill / "references" / "schema.lock.json").write_text(damage)
-    assert main(["--prompt", "x"], skill) == 2
-    assert "--force" in capsys.readouterr().err
+    assert main(["--prompt", "x"], skill, model_id="acme/rich") == 2
+    assert "falq generate -m acme/rich --force" in capsys.readouterr().err
 
 
 def test_a_lock_of_another_model_is_refused(skill, capsys):

@@ -36,6 +36,7 @@ _SAMPLE_TEXTS: Mapping[str, str] = {
     "prompt": "a lighthouse on a cliff at dawn, soft light",
     "text": "Hello! This sentence was made by a machine.",
     "negative_prompt": "blurry, low quality",
+    "path": "./weights.safetensors",
 }
 #: Optional inputs that a person changes first, in that order.
 _TELLING = (

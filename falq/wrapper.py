@@ -93,7 +93,7 @@ class _Unready(click.Command):
             return self._main(*args, **kwargs)
         except (FalqError, click.ClickException) as error:
             known = known_error(error).about(model_id=self._model_id)
-            if isinstance(known, UsageError) and not known.hint:
+            if isinstance(known, UsageError) and (known is not error or not known.hint):
                 known.hint = "nothing was sent; --help lists what fits"
             known.hint = known.hint.replace("MODEL_ID", self._model_id or "MODEL_ID")
             raise known from error

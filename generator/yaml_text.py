@@ -12,6 +12,8 @@ from typing import Any
 
 from generator.untrusted import escape_invisible, has_invisible
 
+#: A longer key must be marked as one.
+_MAX_KEY_CHARS = 500
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 #: YAML 1.1 reads these as booleans or nothing.
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
@@ -33,7 +35,10 @@ def yaml_text(value: dict[str, Any]) -> str:
 def _lines(value: Any) -> Iterator[str]:
     if isinstance(value, dict) and value:
         for key, part in value.items():
-            yield from _entry(f"{_key(str(key))}:", part)
+            name = _key(str(key))
+            if len(name) > _MAX_KEY_CHARS:
+                yield f"? {name}"
+            yield from _entry(":" if len(name) > _MAX_KEY_CHARS else f"{name}:", part)
     elif isinstance(value, list) and value:
         for part in value:
             lines = _lines(part)
@@ -55,7 +60,7 @@ def _entry(head: str, value: Any) -> Iterator[str]:
         yield f"{head} {_scalar(value)}"
         return
     yield head
-    indent = "  " if isinstance(value, dict) else ""
+    indent = "  " if isinstance(value, dict) or head == ":" else ""
     yield from (f"{indent}{line}" for line in _lines(value))
 
 
@@ -67,8 +72,7 @@ def _is_command(value: Any) -> bool:
 
 def _key(key: str) -> str:
     plain = _PLAIN_KEY.fullmatch(key) and key.lower() not in _WORDS
-    # A longer key would have to be marked as one.
-    return key if plain and len(key) < 100 else _quoted(key)
+    return key if plain else _quoted(key)
 
 
 def _scalar(value: Any) -> str:

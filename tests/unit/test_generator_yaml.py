@@ -8,7 +8,21 @@ from generator.untrusted import has_invisible
 from generator.yaml_text import yaml_text
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
-    ["on", "1e3", "\u2028", "- a", "a: b", "{{ x }}", "\x85", "\ufeff", "k" * 200, "~", "", "!!x"]
+    [
+        "on",
+        "1e3",
+        "\u2028",
+        "- a",
+        "a: b",
+        "{{ x }}",
+        "\x85",
+        "\ufeff",
+        "k" * 2000,
+        "-" * 2000,
+        "~",
+        "",
+        "!!x",
+    ]
 )
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
 values = st.recursive(

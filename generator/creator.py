@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -34,7 +35,8 @@ def install_creator(output: Path, *, force: bool = False) -> Creator:
         UsageError: Something there is not falq's, or was edited, and ``force`` is not given.
         OutputError: The disk refuses.
     """
-    tree, target = creator_tree(sys.executable), output / CREATOR_SKILL
+    target = output / CREATOR_SKILL
+    tree = creator_tree(_python(target))
     if is_current(tree, target):
         return Creator(path=target, status="kept")
     there = _is_folder(target)
@@ -57,7 +59,8 @@ def plan_creator(output: Path, *, dry: bool) -> tuple[Creator, list[SkillTree]]:
     Raises:
         UsageError: Something there is not falq's, or its scripts were edited.
     """
-    tree, target = creator_tree(sys.executable), output / CREATOR_SKILL
+    target = output / CREATOR_SKILL
+    tree = creator_tree(_python(target))
     there = not is_current(tree, target) and _is_folder(target)
     edited = edited_files(target, tree) if there else []
     if any(path.startswith("scripts/") for path in edited):
@@ -72,6 +75,17 @@ def plan_creator(output: Path, *, dry: bool) -> tuple[Creator, list[SkillTree]]:
 def is_current(tree: SkillTree, folder: Path) -> bool:
     """Tell whether a folder holds every file of a tree as it is in there."""
     return all(_is_text(folder / path, text) for path, text in tree.files.items())
+
+
+def _python(target: Path) -> str:
+    """Give this interpreter by the name that is recorded already, or by its own."""
+    try:
+        recorded = json.loads((target / "scripts" / "falq_runtime.json").read_text("utf-8"))
+        python = str(recorded["python"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return sys.executable
+    same = Path(python).parent == Path(sys.executable).parent and os.access(python, os.X_OK)
+    return python if same else sys.executable
 
 
 def _is_folder(target: Path) -> bool:

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from sandbox_facts import facts_of, sandbox_model
@@ -196,6 +198,17 @@ def test_the_creator_skill_is_installed_again_only_where_it_differs(tmp_path):
     (folder / RECORD).write_text(json.dumps(record))
     assert install_creator(tmp_path).status == "renewed"
     assert "run_fal_api_job" in script.read_text()
+
+
+def test_another_name_of_the_same_interpreter_renews_nothing(tmp_path, monkeypatch):
+    folder = install_creator(tmp_path).path
+    names = sorted(Path(sys.executable).parent.glob("python*"))
+    for name in names:
+        monkeypatch.setattr(sys, "executable", str(name))
+        assert install_creator(tmp_path).status == "kept"
+    monkeypatch.setattr(sys, "executable", "/usr/bin/elsewhere")
+    assert install_creator(tmp_path).status == "renewed"
+    assert "elsewhere" in (folder / "scripts" / "falq_runtime.json").read_text()
 
 
 def own_creator(folder):

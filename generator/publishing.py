@@ -15,13 +15,13 @@ from generator.scripts import copied_falq
 _KEY = (
     r"\b(?:sk-[A-Za-z0-9_-]{20,}|[sr]k_live_[A-Za-z0-9]{16,}|A[KS]IA[A-Z0-9]{16}|hf_[A-Za-z0-9]{20,}|"
     r"gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{20,}|glpat-[\w-]{20,}|AIza[\w-]{30,}|r8_[A-Za-z0-9]{30,}|"
-    r"xox[abeprs]-[A-Za-z0-9-]{10,}|npm_[A-Za-z0-9]{30,}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})"
+    r"xox[abeprs]-[A-Za-z0-9-]{10,}|npm_[A-Za-z0-9]{30,}|eyJ[\w-]{10,999}\.eyJ[\w-]{10,})"
 )
 #: A name that says so, and a value with a digit, a sign or a capital inside, as words have none.
 _NAMED = (
     r"(?i:secret|passwd|password|pwd|api[_-]?key|access[_-]?key|private[_-]?key|token|fal_key)"
-    r"[A-Za-z_-]{0,20}[\"']?\s{0,3}[:=]\s{0,3}[\"']?"
-    r"(?=[^\s\"',;]*(?:\d|[a-z][A-Z]|[!@#%^&*+$]))(?![{\[(<$%]|[\d.]+\b)[^\s\"',;]{8,}"
+    r"[A-Za-z_-]{0,20}\\?[\"']?\s{0,3}[:=]\s{0,3}\\?[\"']?"
+    r"(?=[^\s\"',;]{0,200}(?:\d|[a-z][A-Z]|[!@#%^&*+$]))(?![{\[(<$%]|[\d.]+\b)[^\s\"',;]{8}"
 )
 _SECRETS = {
     "a fal.ai key": re.compile(

@@ -31,7 +31,7 @@ _SAMPLES_BY_SUFFIX: Mapping[str, str] = {
     "zip tar tgz": "./images.zip",
     "safetensors ckpt pt bin": "./weights.safetensors",
 }
-_ADDRESS = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>)\]]*[^\s\"'<>)\].,;:!?]")
+_ADDRESS = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s\"'<>)\]]*[^\s\"'<>)\].,;:!?]")
 _SAMPLE_TEXTS: Mapping[str, str] = {
     "prompt": "a lighthouse on a cliff at dawn, soft light",
     "text": "Hello! This sentence was made by a machine.",
@@ -130,7 +130,8 @@ def _shown_value(value: Any) -> Any:
     [{'path': './weights.safetensors'}]
     """
     if isinstance(value, str):
-        return _shortened(_ADDRESS.sub(lambda found: _sample_of(found[0]), " ".join(value.split())))
+        line = " ".join(value[: 10 * _MAX_TEXT_CHARS].split())
+        return _shortened(_ADDRESS.sub(lambda found: _sample_of(found[0]), line))
     if isinstance(value, list):
         return [_shown_value(part) for part in value]
     return {k: _shown_value(v) for k, v in value.items()} if isinstance(value, dict) else value

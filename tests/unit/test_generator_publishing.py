@@ -1,7 +1,9 @@
 """What strangers get holds no link, no secret and no path of this machine."""
 
 import base64
+import contextlib
 import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -51,6 +53,7 @@ def test_a_public_skill_has_no_link_and_no_record_of_this_machine(tmp_path):
         "AIzaSyA-0123456789abcdefghijklmnopqrstu",
         "xoxb-123456789012-abcdefghijkl",
         "password: hunter2hunter2",
+        '{"password": "hunter2hunter2"}',
         "postgres://me:hunter2hunter2@db.example/x",
     ],
 )
@@ -114,3 +117,12 @@ def test_a_users_file_with_a_secret_stops_a_regeneration(tmp_path):
     with pytest.raises(UsageError, match=r"queue_config.yaml:1 holds a fal.ai key"):
         generate(tmp_path, force=True)
     assert KEY in (folder / "queue_config.yaml").read_text()
+
+
+@pytest.mark.parametrize("piece", ["token=", "eyJ-", "a.", "a://", "/opt", "password:", "sk-"])
+def test_a_long_line_is_read_in_no_time(tmp_path, piece):
+    (tmp_path / "notes.md").write_text(piece * (300_000 // len(piece)))
+    started_at = time.perf_counter()
+    with contextlib.suppress(UsageError):
+        check_public(tmp_path, secrets=[], machine_paths=[])
+    assert time.perf_counter() - started_at < 5

@@ -66,7 +66,7 @@ def connect(
     """
     address = redis_address(settings)
     options = _options(address, role, blocking_s or 0.0)
-    if address.scheme == "redis+sentinel":
+    if address.behind_sentinels:
         return _through_sentinels(address, options)
     import redis
 
@@ -116,8 +116,8 @@ def _endpoint(address: RedisAddress) -> dict[str, Any]:
         "socket_keepalive": True,
         "health_check_interval": HEALTH_CHECK_S,
     }
-    if address.scheme == "rediss":
-        endpoint |= {"connection_class": redis.SSLConnection, **address.arguments}
+    if address.tls is not None:
+        endpoint |= {"connection_class": redis.SSLConnection, **address.tls}
     return endpoint
 
 
@@ -130,13 +130,14 @@ def _through_sentinels(address: RedisAddress, options: dict[str, Any]) -> redis.
         "username": address.arguments.get("sentinel_username"),
         "password": address.arguments.get("sentinel_password"),
     }
-    sentinel = sentinels(
-        list(address.nodes), sentinel_kwargs={name: options[name] for name in kept} | login
-    )
+    tls = {} if address.tls is None else {"ssl": True, **address.tls}
+    asking = {name: options[name] for name in kept} | login | tls
+    sentinel = sentinels(list(address.nodes), sentinel_kwargs=asking)
     master: redis.Redis = sentinel.master_for(
         address.service,
         socket_keepalive=True,
         health_check_interval=HEALTH_CHECK_S,
+        **tls,
         **options,
     )
     return master

@@ -1,7 +1,10 @@
-"""Addresses of Redis: ``redis://``, ``rediss://``, ``unix://`` and ``redis+sentinel://``.
+"""Addresses of Redis: ``redis://``, ``rediss://``, ``unix://``, ``redis[s]+sentinel://``.
 
     redis://user:password@host:6379/0      rediss://… the same over TLS
     unix:///path/to/redis.sock?db=0        redis+sentinel://host1:26379,host2:26379/service/0
+
+Behind sentinels, ``rediss+sentinel://`` or any ``ssl_…`` argument means TLS to all of them:
+sentinels, primary and replicas.
 
 An address may hold a password, and a mistyped one may hold it anywhere, so no message
 quotes an address or a part of it before all of it is understood.
@@ -22,11 +25,13 @@ DEFAULT_SENTINEL_PORT = 26379
 TLS_ARGUMENTS = frozenset(
     ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 )
+_SENTINEL_ARGUMENTS = TLS_ARGUMENTS | {"db", "sentinel_username", "sentinel_password"}
 _ARGUMENTS = {
     "redis": frozenset(("db",)),
     "rediss": TLS_ARGUMENTS | {"db"},
     "unix": frozenset(("db", "username", "password")),
-    "redis+sentinel": frozenset(("db", "sentinel_username", "sentinel_password")),
+    "redis+sentinel": _SENTINEL_ARGUMENTS,
+    "rediss+sentinel": _SENTINEL_ARGUMENTS,
 }
 
 
@@ -48,6 +53,17 @@ class RedisAddress:
             return self.path
         nodes = ",".join(f"{host}:{port}" for host, port in self.nodes)
         return f"{nodes}/{self.service}" if self.service else nodes
+
+    @property
+    def behind_sentinels(self) -> bool:
+        """Whether the nodes are sentinels, to be asked for the primary."""
+        return bool(self.service)
+
+    @property
+    def tls(self) -> Mapping[str, str] | None:
+        """The arguments of TLS; None: the connection is in clear text."""
+        found = {name: v for name, v in self.arguments.items() if name in TLS_ARGUMENTS}
+        return found if found or self.scheme.startswith("rediss") else None
 
     @property
     def is_local(self) -> bool:
@@ -130,11 +146,12 @@ def _unix(parts: SplitResult, arguments: dict[str, str]) -> RedisAddress:
 
 def _network(parts: SplitResult, arguments: dict[str, str]) -> RedisAddress:
     path = [unquote(part) for part in parts.path.split("/") if part]
-    service = path.pop(0) if parts.scheme == "redis+sentinel" and path else ""
-    if len(path) > 1 or (parts.scheme == "redis+sentinel" and not service):
+    sentinels = _names_sentinels(parts)
+    service = path.pop(0) if sentinels and path else ""
+    if len(path) > 1 or (sentinels and not service):
         raise _MalformedError(
             "expected /service or /service/db after the sentinels"
-            if parts.scheme == "redis+sentinel"
+            if sentinels
             else "expected /db after the host"
         )
     username, password = _login(parts)
@@ -155,9 +172,13 @@ def _login(parts: SplitResult) -> tuple[str | None, str | None]:
     return unquote(username) or None, unquote(password) or None
 
 
+def _names_sentinels(parts: SplitResult) -> bool:
+    return parts.scheme.endswith("+sentinel")
+
+
 def _nodes(parts: SplitResult) -> tuple[tuple[str, int], ...]:
     hosts = parts.netloc.rpartition("@")[2].split(",")
-    if parts.scheme == "redis+sentinel":
+    if _names_sentinels(parts):
         return tuple(_node(host, DEFAULT_SENTINEL_PORT) for host in hosts)
     if len(hosts) > 1:
         raise _MalformedError("expected one host")

@@ -31,7 +31,7 @@ OnUnknownSubmit = Literal["fail", "resubmit"]
 ON_QUEUE_DOWN: tuple[OnQueueDown, ...] = ("direct", "fail")
 ON_UNKNOWN_SUBMIT: tuple[OnUnknownSubmit, ...] = ("fail", "resubmit")
 
-REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _ACCOUNT_CAP = "FALQ_ACCOUNT_MAX_CONCURRENT"
 #: Lifts a cap that is in force; no value leaves it as it is.

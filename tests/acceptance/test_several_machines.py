@@ -156,9 +156,7 @@ def test_callers_and_two_worker_hosts_share_a_redis_with_tls_and_users(guided, m
 def test_the_operator_sees_every_page_of_the_dashboard(guided, new_home):
     import urllib.request
 
-    env = guided.env("worker.env")
-    env["FALQ_REDIS_URL"] = env["FALQ_REDIS_URL"].replace("worker:WORKER", "operator:OPERATOR")
-    home = new_home(**env)
+    home = new_home(FAL_KEY="", FALQ_FAL_URL="", **guided.env("operator.env"))
     dashboard = home.start("dashboard", "--port", "0")
     url = json.loads(dashboard.stdout.readline())["url"]
     pages = ("", "api/state", "metrics", "rq/", "rq/0/data/queues.json", "rq/0/data/workers.json")
@@ -340,6 +338,44 @@ def sentinels(root: Path):
             time.sleep(0.5)
         until(lambda: knows_replica(ports[2]))
         yield f"redis+sentinel://127.0.0.1:{ports[2]}/falq/0", processes[0].kill
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.skipif(shutil.which("redis-sentinel") is None, reason="no redis-sentinel here")
+def test_sentinels_primary_and_callers_speak_tls_with_passwords(guided, new_home, tmp_path):
+    port, sentinel_port = free_port(), free_port()
+    tls = [
+        "port 0", f"tls-cert-file {guided.root}/redis.crt", f"tls-key-file {guided.root}/redis.key",
+        f"tls-ca-cert-file {guided.root}/redis.crt", "tls-auth-clients no", "tls-replication yes",
+        "bind 127.0.0.1",
+    ]  # fmt: skip
+    for name in ("p", "s"):
+        (tmp_path / name).mkdir()
+    primary, sentinel = tmp_path / "p" / "conf", tmp_path / "s" / "conf"
+    primary.write_text("\n".join([*tls, f"tls-port {port}", f"dir {tmp_path}/p", "save \"\"",
+                                  "appendonly yes", "requirepass PRIMARY", ""]))  # fmt: skip
+    lines = block("sentinel.conf").replace("redis-1.internal 6380", f"127.0.0.1 {port}")
+    lines = lines.replace("PRIMARY-PASSWORD", "PRIMARY").replace(" 2\n", " 1\n", 1)
+    kept = [line for line in lines.splitlines() if line.startswith(("sentinel", "requirepass"))]
+    sentinel.write_text("\n".join([*tls, f"tls-port {sentinel_port}", f"dir {tmp_path}/s",
+                                   *kept, ""]))  # fmt: skip
+    url = re.search(r'FALQ_REDIS_URL="(rediss\+sentinel:[^"]+)"', GUIDE)[1]
+    url = re.sub(r"@[^/]+/", f"@127.0.0.1:{sentinel_port}/", url)
+    url = url.replace("PRIMARY-PASSWORD", "PRIMARY").replace("/etc/falq", str(guided.root))
+    processes = [
+        subprocess.Popen([program, str(conf)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for program, conf in (("redis-server", primary), ("redis-sentinel", sentinel))
+    ]
+    try:
+        home = new_home(FALQ_REDIS_URL=url)
+        until(lambda: home.falq("status").code == 0, every_s=0.3)
+        worker = home.start_worker()
+        assert home.call(FLUX, {"prompt": "through TLS and sentinels"}).code == 0
+        assert worker.poll() is None
+        home.close()
     finally:
         for process in processes:
             process.kill()

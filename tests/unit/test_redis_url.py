@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from falq.errors import ConfigurationError
 from falq.redis_url import parse_redis_url
+from falq.settings import REDIS_SCHEMES
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,23 @@ def test_another_machine_without_a_password_is_refused(url):
     assert "rediss://" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("url", "tls"),
+    [
+        ("redis+sentinel://:p@h/main", None),
+        ("redis+sentinel://:p@h/main?ssl_ca_certs=/ca", {"ssl_ca_certs": "/ca"}),
+        ("rediss+sentinel://:p@h/main", {}),
+        ("rediss+sentinel://:p@h/main/1?ssl_ca_certs=/ca", {"ssl_ca_certs": "/ca"}),
+        ("rediss://:p@h", {}),
+        ("redis://:p@h", None),
+    ],
+)
+def test_tls_is_had_behind_sentinels_too(url, tls):
+    address = parse_redis_url(url)
+    assert address.tls == tls
+    assert address.behind_sentinels is ("sentinel" in url)
+
+
 def test_a_client_certificate_is_a_login():
     address = parse_redis_url("rediss://db.example.com?ssl_certfile=/c&ssl_keyfile=/k")
     assert address.arguments == {"ssl_certfile": "/c", "ssl_keyfile": "/k"}
@@ -99,7 +117,7 @@ def test_an_address_may_not_change_how_falq_talks(argument):
         parse_redis_url(f"redis://localhost?{argument}")
 
 
-@given(st.text(max_size=60), st.sampled_from(["redis", "rediss", "unix", "redis+sentinel"]))
+@given(st.text(max_size=60), st.sampled_from(list(REDIS_SCHEMES)))
 def test_any_text_is_understood_or_refused(text, scheme):
     try:
         address = parse_redis_url(f"{scheme}://{text}")

@@ -51,7 +51,9 @@ class LocalSaver:
         record: JobRecord,
         logs: Sequence[Mapping[str, Any]],
         note: Note,
+        *,
         opening: Opening | None = None,
+        max_job_bytes: int | None = None,
     ) -> Saved:
         """Save into a directory of the caller's choice; see ``save_result``."""
         async with _told(note) as progress:
@@ -64,6 +66,7 @@ class LocalSaver:
                 known=known_files(record),
                 deadline_s=self._deadline_s,
                 opening=opening,
+                max_job_bytes=max_job_bytes,
                 on_progress=progress,
             )
         for warning in saved.warnings:

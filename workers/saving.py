@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from falq.errors import ArtifactError
+from falq.files.artifacts import find_artifacts
 from falq.files.download import Downloader
 from falq.files.spec import OutputSpec
-from falq.home import spool_directory
 from falq.meeting import OutOfReachError, meet
 from falq.pipeline import Note, Saved
 from falq.record import JobRecord
 from falq.saving import LocalSaver, media_policy
 from falq.settings import Settings
-from workers.spool import bound_spool
-
-#: The spool holds so much at most; the oldest jobs go first.
-MAX_SPOOL_BYTES = 2 * 1024 * 1024 * 1024
-#: Its size is looked at so often, not for each job, seconds.
-BOUND_S = 10.0
+from workers.spool import Spool
 
 
 class WorkerSaver:
@@ -35,17 +28,16 @@ class WorkerSaver:
 
     Args:
         settings: The worker's.
-        home: Holds the spool.
+        spool: For the files of far callers.
         downloader: For tests.
     """
 
     def __init__(
-        self, settings: Settings, home: Path, downloader: Downloader | None = None
+        self, settings: Settings, spool: Spool, downloader: Downloader | None = None
     ) -> None:
         self._downloader = downloader or Downloader(media_policy(settings))
         self._local = LocalSaver(settings, self._downloader)
-        self._spool = spool_directory(home)
-        self._bounded_at = float("-inf")
+        self.spool = spool
 
     async def save(self, record: JobRecord, logs: Sequence[Mapping[str, Any]], note: Note) -> Saved:
         """Save what is not saved yet; see ``falq.pipeline.Saver``.
@@ -57,7 +49,7 @@ class WorkerSaver:
         nonce = record.options.get("nonce")
         meeting = partial(meet, output.directory, nonce)
         with contextlib.suppress(OutOfReachError):
-            return await self._local.save_to(output, record, logs, note, meeting)
+            return await self._local.save_to(output, record, logs, note, opening=meeting)
         try:
             return await self._spooled(output, record, note)
         except (ArtifactError, OSError) as error:
@@ -65,17 +57,14 @@ class WorkerSaver:
             return Saved(remote=True)
 
     async def _spooled(self, output: OutputSpec, record: JobRecord, note: Note) -> Saved:
-        if time.monotonic() - self._bounded_at > BOUND_S:
-            self._bounded_at = time.monotonic()
-            await self._downloader.in_thread(bound_spool, self._spool, MAX_SPOOL_BYTES)
-        inside = replace(
-            output,
-            directory=str(self._spool / record.job_id),
-            output_file=None,
-            save_logs=False,
-            save_logs_inline=False,
+        inside = replace(output, output_file=None, save_logs=False, save_logs_inline=False)
+        expected = sum(artifact.size or 0 for artifact in find_artifacts(record.result))
+        opening = partial(self.spool.open, record.job_id, expected)
+        saved = await self._local.save_to(
+            inside, record, [], note, opening=opening, max_job_bytes=self.spool.max_bytes
         )
-        saved = await self._local.save_to(inside, record, [], note)
+        if self.spool.grew(sum(file["bytes"] for file in saved.files)):
+            await self._downloader.in_thread(self.spool.bound)
         for failure in saved.failures:
             await note({"warning": f"{failure['field']}: {failure['error']}"})
         return Saved(files=saved.files, remote=True)

@@ -16,7 +16,7 @@ from falq.errors import FalqError, UsageError
 from falq.fal.client import FalClient
 from falq.files.spec import OutputSpec
 from falq.following import FollowRules
-from falq.home import ensure_home, spool_directory
+from falq.home import ensure_home
 from falq.journal import Journal
 from falq.pipeline import Pipeline
 from falq.planner import Change
@@ -28,7 +28,7 @@ from workers.batches import Batches
 from workers.journal_ledger import JournalLedger
 from workers.saving import WorkerSaver
 from workers.spacing import Spacing
-from workers.spool import drop_delivered
+from workers.spool import Spool, drop_delivered
 from workers.threads import Threads
 
 #: Blocking calls at once; Redis answers in well under a millisecond.
@@ -108,8 +108,10 @@ class Station:
                 revive_server(self.settings.home)
 
     def empty_spool(self) -> None:
-        """Remove the files of jobs that their callers have by now; blocks."""
-        drop_delivered(spool_directory(ensure_home(self.settings.home)), self.journal)
+        """Remove the files of jobs that their callers have by now, and what is too much; blocks."""
+        ensure_home(self.settings.home)
+        drop_delivered(self._saver.spool.path, self.journal)
+        self._saver.spool.bound()
 
     async def close(self) -> None:
         """Close what this process opened."""
@@ -160,5 +162,5 @@ def _series(version: str) -> tuple[int, ...]:
 def build_station(settings: Settings, redis: Redis) -> Station:
     """Put together what jobs share: fal's client, the journal, the place for files."""
     settings.require_key()
-    saver = WorkerSaver(settings, ensure_home(settings.home))
+    saver = WorkerSaver(settings, Spool(ensure_home(settings.home)))
     return Station(settings, redis, saver, grace_s=settings.look_up_grace_s)

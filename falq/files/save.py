@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -83,6 +84,7 @@ async def save_result(
     known: Sequence[SavedFile] = (),
     deadline_s: float = FILE_DEADLINE_S,
     opening: Opening | None = None,
+    max_job_bytes: int | None = None,
     on_progress: FileProgress | None = None,
 ) -> SavedFiles:
     """Save every artifact of a result; what is on disk already is not fetched again.
@@ -101,6 +103,7 @@ async def save_result(
             must have the same bytes.
         deadline_s: Seconds for each file.
         opening: Opens the output directory; by its path, if nothing else is said.
+        max_job_bytes: Size of all files together, if less than the policy's.
         on_progress: Called on the event loop.
 
     Raises:
@@ -110,7 +113,8 @@ async def save_result(
     opening = opening or partial(OutputDirectory.open, output.directory)
     async with downloader.results:
         with contextlib.closing(await downloader.in_thread(open_places, opening, output)) as places:
-            saving = _Saving(downloader, places, output, job, deadline_s, on_progress)
+            limit = min(max_job_bytes or math.inf, downloader.policy.max_job_bytes)
+            saving = _Saving(downloader, places, output, job, deadline_s, on_progress, limit)
             files, failures = await saving.artifacts(result, known)
             log_path = await saving.logs(logs, files)
     return SavedFiles(
@@ -129,6 +133,7 @@ class _Saving:
     job: JobFacts
     deadline_s: float
     on_progress: FileProgress | None
+    max_bytes: float
     warnings: list[str] = field(default_factory=list)
     earlier: dict[str, SavedFile] = field(default_factory=dict)
     saved_bytes: int = 0
@@ -224,9 +229,8 @@ class _Saving:
         )
 
     async def _fetched(self, number: int, artifact: Artifact, plan: NamePlan) -> SavedFile:
-        if self.saved_bytes >= self.downloader.policy.max_job_bytes:
-            limit = self.downloader.policy.max_job_bytes
-            message = f"the files of one job are larger than {limit:,} bytes together"
+        if self.saved_bytes >= self.max_bytes:
+            message = f"the files of one job are larger than {self.max_bytes:,} bytes together"
             raise DownloadError(message, retryable=False)
         saved = self.earlier.get(artifact.url)
         return await self.downloader.fetch(

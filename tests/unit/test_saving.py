@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from falq.record import JobRecord
 from falq.saving import LocalSaver
 from falq.settings import Settings
 from workers.saving import WorkerSaver
+from workers.spool import Spool
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 
@@ -92,7 +94,8 @@ async def test_how_far_a_long_download_has_come_is_told(settings, tmp_path, monk
 @pytest.fixture
 async def worker(settings):
     settings.home.mkdir(mode=0o700)
-    saver = WorkerSaver(settings, settings.home, Downloader(MediaPolicy(), transport=Cdn()))
+    spool = Spool(settings.home, max_bytes=3 * len(PNG))
+    saver = WorkerSaver(settings, spool, Downloader(MediaPolicy(), transport=Cdn()))
     yield saver
     await saver.aclose()
 
@@ -141,6 +144,44 @@ async def test_a_worker_keeps_a_copy_for_a_caller_out_of_reach(worker, settings,
     assert (len(saved.files), saved.remote) == (1, True)
     assert saved.files[0]["path"].startswith(str(settings.home / "spool" / "j"))
     assert not (tmp_path / "out").exists()
+
+
+def far(directory, job_id, *urls, size=None):
+    images = [{"url": url, "file_size": size} for url in urls]
+    return replace(job(directory), job_id=job_id, result={"images": images})
+
+
+async def test_the_spool_stays_within_its_bound_whatever_comes(worker, settings, tmp_path):
+    jobs = [far(tmp_path / "out", f"j{n}", f"https://h/{n}.png") for n in range(12)]
+    for record in jobs:
+        assert (await worker.save(record, [], Notes())).files
+    await asyncio.gather(*(worker.save(record, [], Notes()) for record in jobs))
+    kept = sum(path.stat().st_size for path in (settings.home / "spool").rglob("*.png"))
+    assert 0 < kept <= 3 * len(PNG)
+
+
+async def test_a_job_that_the_spool_cannot_hold_is_not_copied(worker, settings, tmp_path):
+    notes = Notes()
+    saved = await worker.save(
+        far(tmp_path / "out", "big", "https://h/a.png", size=10**6), [], notes
+    )
+    assert (saved.files, saved.remote) == ((), True)
+    assert "do not fit" in notes[0]["warning"]
+    many = far(tmp_path / "out", "many", *(f"https://h/{n}.png" for n in range(12)))
+    assert (await worker.save(many, [], Notes())).remote
+    assert names(settings.home / "spool") == []
+
+
+async def test_a_spool_that_was_removed_is_private_again(worker, settings, tmp_path):
+    (settings.home / "spool").mkdir(mode=0o700, exist_ok=True)
+    (settings.home / "spool").rmdir()
+    await worker.save(far(tmp_path / "out", "j", "https://h/a.png"), [], Notes())
+    assert (settings.home / "spool").stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_job_id_never_leads_out_of_the_spool(worker, settings, tmp_path):
+    await worker.save(far(tmp_path / "out", "../../j", "https://h/a.png"), [], Notes())
+    assert not [name for name in names(tmp_path) if name.endswith(".png")]
 
 
 async def test_what_a_worker_cannot_keep_a_far_caller_may_still_fetch(worker, tmp_path):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from falq.record import JobRecord
-from workers.spool import FORGOTTEN_S, bound_spool, drop_delivered
+from workers.spool import FORGOTTEN_S, Spool, bound_spool, drop_delivered
 
 
 class Known:
@@ -49,6 +49,34 @@ def test_the_oldest_jobs_go_until_the_spool_is_within_its_bound(spool):
     assert jobs(spool) == ["new", "old"]
     bound_spool(spool, 0)
     assert jobs(spool) == []
+
+
+def test_a_job_that_exceeds_the_bound_alone_goes_before_the_others(spool):
+    put(spool, "old", 100, age_s=30)
+    put(spool, "big", 300)
+    bound_spool(spool, 250)
+    assert jobs(spool) == ["old"]
+
+
+def test_what_is_written_to_right_now_is_not_removed(tmp_path):
+    (tmp_path / "home").mkdir(mode=0o700)
+    spool = Spool(tmp_path / "home", max_bytes=10)
+    with spool.open("a", 5) as folder:
+        folder.save(bytes(20), "label", ["a.png"])
+        spool.bound()
+        drop_delivered(spool.path, Known(a=True))
+        assert jobs(spool.path) == ["a"]
+    spool.bound()
+    assert jobs(spool.path) == []
+
+
+def test_room_is_made_before_a_job_comes(tmp_path):
+    (tmp_path / "home").mkdir(mode=0o700)
+    spool = Spool(tmp_path / "home", max_bytes=100)
+    put(spool.path, "old", 80, age_s=30)
+    spool.bound()
+    spool.open("new", 50).close()
+    assert jobs(spool.path) == ["new"]
 
 
 def test_a_spool_within_its_bound_is_left_alone(spool):

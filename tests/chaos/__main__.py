@@ -1,15 +1,19 @@
-"""Kill workers and Redis at random while jobs run, and count what became of the money.
+"""Kill and pause workers, kill Redis, spoil fal's replies, and count what became of the money.
 
-    python -m tests.chaos --jobs 200 --kills 50 [--redis-kills 4] [--workers 4] [--seed N]
+    python -m tests.chaos --jobs 200 --kills 50 [--redis-kills 4] [--pauses 5] [--workers 4]
+                          [--seed N]
 
-Several workers on one Redis; each kill is a SIGKILL. Ends with 1 if a job was lost or paid
-for twice.
+Several workers on one Redis; each kill is a SIGKILL, each pause a SIGSTOP, some of them past
+the lease. Some models take a request and answer 5xx, 405 or nothing; fal's history comes late,
+and fails now and then; some jobs ask for the same as an earlier one. Ends with 1 if a job was
+lost, or if more was bought than jobs asked for.
 """
 
 import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,7 +40,15 @@ MODELS = (
     "sandbox/flux/schnell",
     "sandbox/stable-audio",
     "sandbox/fault/drop-registered",
+    "sandbox/fault/503-registered",
+    "sandbox/fault/405-registered",
+    "sandbox/fault/html-502-registered",
+    "sandbox/fault/503/1",
 )
+#: One in so many jobs asks for the same as an earlier one.
+EQUAL_EVERY = 6
+#: Pauses, seconds: a lease is ten.
+PAUSES_S = (2.0, 6.0, 14.0)
 #: Jobs of one queue that may run at once.
 MAX_CONCURRENT = 4
 #: What is still open so long after the last kill is lost, seconds.
@@ -50,6 +62,7 @@ class Job:
     """One job as it was asked for."""
 
     job_id: str
+    model_id: str
     arguments: dict[str, Any]
 
 
@@ -64,6 +77,9 @@ class Chaos:
     jobs: list[Job] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.sandbox.add_fault("history-late", op="history", seconds=1.0)
+        for model_id in MODELS:
+            self.sandbox.add_fault("history-5xx", model_id=model_id, op="history", times=3)
         self.server = Server(self.root / "r")
         self.environ = {
             "PATH": os.environ["PATH"], "HOME": str(self.root),
@@ -92,6 +108,12 @@ class Chaos:
         victim.wait()
         self.start_worker()
 
+    def pause_worker(self) -> None:
+        victim = self.dice.choice(self.workers)
+        victim.send_signal(signal.SIGSTOP)
+        for_s = self.dice.choice(PAUSES_S)
+        threading.Timer(for_s, lambda: victim.send_signal(signal.SIGCONT)).start()
+
     def kill_redis(self) -> None:
         self.server.kill()
         time.sleep(self.dice.uniform(0.2, 3.0))
@@ -100,10 +122,16 @@ class Chaos:
     def enqueue(self, number: int) -> None:
         """Enqueue one job, however long Redis is away."""
         latency_s = self.dice.choice([0.0, 0.5, 1.0, 2.0, 5.0])
-        job = Job(new_job_id(), {"prompt": f"chaos {number}", "sandbox_latency": latency_s})
+        job = Job(
+            new_job_id(), self.dice.choice(MODELS),
+            {"prompt": f"chaos {number}", "sandbox_latency": latency_s},
+        )  # fmt: skip
+        if self.jobs and number % EQUAL_EVERY == 0:
+            earlier = self.jobs[-1]
+            job = Job(job.job_id, earlier.model_id, earlier.arguments)
         self.jobs.append(job)
         request = CallRequest(
-            model_id=self.dice.choice(MODELS),
+            model_id=job.model_id,
             arguments=job.arguments,
             output=OutputSpec(directory=str(self.root / "out")),
             config=self.config,
@@ -140,14 +168,15 @@ class Chaos:
         self.server.close()
 
 
-def play(chaos: Chaos, jobs: int, kills: int, redis_kills: int, workers: int) -> dict[str, Any]:
+def play(chaos: Chaos, given: argparse.Namespace) -> dict[str, Any]:
     """Run jobs and kills side by side; give what became of them."""
-    for _ in range(workers):
+    for _ in range(given.workers):
         chaos.start_worker()
-    length_s = max(10.0, (kills + redis_kills) * KILL_EVERY_S)
-    feeder = threading.Thread(target=_feed, args=(chaos, jobs, length_s))
+    acts = [chaos.kill_worker] * given.kills + [chaos.kill_redis] * given.redis_kills
+    acts += [chaos.pause_worker] * given.pauses
+    length_s = max(10.0, len(acts) * KILL_EVERY_S)
+    feeder = threading.Thread(target=_feed, args=(chaos, given.jobs, length_s))
     feeder.start()
-    acts = [chaos.kill_worker] * kills + [chaos.kill_redis] * redis_kills
     chaos.dice.shuffle(acts)
     for act in acts:
         time.sleep(chaos.dice.uniform(0.2, 1.8) * KILL_EVERY_S)
@@ -167,14 +196,15 @@ def _account(chaos: Chaos, records: dict[str, Any]) -> dict[str, Any]:
     ended = sum(phases[phase] for phase in TERMINAL | {Phase.UNKNOWN})
     posts = [each for each in chaos.sandbox.log() if each["arguments_hash"]]
     bought = Counter(each["arguments_hash"] for each in posts if each["registered"])
-    hashes = {short_hash(encode_arguments(job.arguments)): job.job_id for job in chaos.jobs}
+    asked = Counter(short_hash(encode_arguments(job.arguments)) for job in chaos.jobs)
+    too_many = {each for each, count in bought.items() if count > asked[each]}
     peaks = chaos.sandbox.stats()["peak_by_model"]
     return {
         "done": phases["done"],
         "failed": phases["failed"] + phases["cancelled"],
         "unknown": phases["unknown"],
         "lost": len(chaos.jobs) - ended,
-        "paid_twice": sum(1 for count in bought.values() if count > 1),
+        "paid_twice": len(too_many),
         "posts": len(posts),
         "recovered": sum(1 for record in records.values() if record.recovered),
         "peak_concurrency": max(peaks.values(), default=0),
@@ -185,7 +215,11 @@ def _account(chaos: Chaos, records: dict[str, Any]) -> dict[str, Any]:
             if job.job_id not in records
             or records[job.job_id].phase not in TERMINAL | {Phase.UNKNOWN}
         ],
-        "paid_twice_jobs": [hashes[each] for each, count in bought.items() if count > 1],
+        "paid_twice_jobs": [
+            job.job_id
+            for job in chaos.jobs
+            if short_hash(encode_arguments(job.arguments)) in too_many
+        ],
         "failures": [
             (record.job_id, (record.error or {}).get("message"))
             for record in records.values()
@@ -200,6 +234,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--redis-kills", type=int, default=0)
+    parser.add_argument("--pauses", type=int, default=5)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--keep", action="store_true", help="Keep the directory with the logs.")
@@ -210,7 +245,7 @@ def main() -> int:
     with running_sandbox() as sandbox:
         chaos = Chaos(root, sandbox, random.Random(seed))
         try:
-            found = play(chaos, given.jobs, given.kills, given.redis_kills, given.workers)
+            found = play(chaos, given)
         finally:
             chaos.close()
     kept = str(root) if given.keep else None

@@ -330,6 +330,17 @@ def test_rare_polls_do_not_lengthen_a_jobs_time(mode, fixed_poll_s):
     assert ledger.record.outcome["timings"]["total_s"] == pytest.approx(3.0, abs=0.5)
 
 
+@pytest.mark.parametrize("what", ["statuses", "results"])
+def test_reads_that_fail_to_the_end_leave_the_request_for_later(what):
+    fal = ImaginaryFal(**{what: [AWAY]})
+    ledger = carry_out(fal)
+    assert ended(ledger) == ("failed", "JobTimeoutError")
+    error = ledger.record.error
+    assert (error["may_be_billed"], error["retryable"]) == (True, False)
+    assert "r1 may still run" in error["message"]
+    assert len(fal.sent) == 1
+
+
 def test_max_polls_is_kept_to_the_poll():
     fal = ImaginaryFal(statuses=[RUNS])
     ledger = carry_out(fal, follow=FollowRules(fixed_poll_s=1.0, max_polls=3))

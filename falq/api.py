@@ -106,7 +106,7 @@ def run_fal_api_job(
     tell = on_event or (lambda _: None)
 
     def upload(arguments: dict[str, Any]) -> dict[str, Any]:
-        return with_uploads(settings, arguments, (), None, tell)
+        return with_uploads(settings, arguments, (), None, tell, fresh=fresh)
 
     return perform(
         settings, request, no_queue=no_queue, wait_s=wait_s, upload=upload, on_event=on_event

@@ -80,6 +80,8 @@ def with_uploads(
     upload_fields: Sequence[str],
     input_schema: Mapping[str, Any] | None,
     on_event: OnEvent,
+    *,
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """Give the arguments with uploaded files' addresses in place of local paths.
 
@@ -89,6 +91,7 @@ def with_uploads(
         upload_fields: ``NAME=PATH`` of ``--upload-field``.
         input_schema: The model's; tells media fields beside their names.
         on_event: Is told of each file.
+        fresh: Send each file, even one that was sent within a day.
 
     Raises:
         ArgumentsError: A file is missing, empty, unreadable or no file; nothing was sent.
@@ -100,7 +103,7 @@ def with_uploads(
     paths = _paths_in(rest, properties) | _paths_of(promised)
     if not paths:
         return arguments
-    urls = upload_all(settings, list(paths.values()), on_event)
+    urls = upload_all(settings, list(paths.values()), on_event, fresh=fresh)
     return with_urls({**arguments, **promised}, dict(zip(paths, urls, strict=True)))
 
 
@@ -186,7 +189,9 @@ def _named(field: str) -> tuple[str, str]:
     return name, path
 
 
-def upload_all(settings: Settings, paths: Sequence[str], on_event: OnEvent) -> list[str]:
+def upload_all(
+    settings: Settings, paths: Sequence[str], on_event: OnEvent, *, fresh: bool = False
+) -> list[str]:
     """Upload files one after another and give their addresses, in order.
 
     Raises:
@@ -198,11 +203,16 @@ def upload_all(settings: Settings, paths: Sequence[str], on_event: OnEvent) -> l
     found = [look_at(path).path for path in paths]
     settings.require_key()
     with _cache(settings) as cache:
-        return asyncio.run(_upload_all(settings, found, cache, on_event))
+        return asyncio.run(_upload_all(settings, found, cache, on_event, fresh=fresh))
 
 
 async def _upload_all(
-    settings: Settings, paths: Sequence[str], cache: UploadCache, on_event: OnEvent
+    settings: Settings,
+    paths: Sequence[str],
+    cache: UploadCache,
+    on_event: OnEvent,
+    *,
+    fresh: bool,
 ) -> list[str]:
     from falq.files.upload import Storage, upload_file
 
@@ -213,7 +223,9 @@ async def _upload_all(
         def progress(sent: int, whole: int, path: str = path) -> None:
             on_event({"upload": path, "bytes": sent, "of": whole})
 
-        urls.append(await upload_file(path, storage=storage, cache=cache, on_progress=progress))
+        urls.append(
+            await upload_file(path, storage=storage, cache=cache, fresh=fresh, on_progress=progress)
+        )
         on_event({"uploaded": path})
     return urls
 

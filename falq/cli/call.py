@@ -168,6 +168,7 @@ class _Running:
             upload_fields=options["upload_field"],
             input_schema=input_schema,
             on_event=self._on_event,
+            fresh=options["fresh"],
         )
         return perform(
             settings,

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from falq.errors import ArgumentsError
 from falq.files.content import HEAD_BYTES, UNKNOWN_TYPE, by_suffix, settle
+from falq.files.media_fields import plain_path
 
-_PIECE_BYTES = 1024 * 1024
+#: A file is hashed and sent in pieces of this size.
+PIECE_BYTES = 256 * 1024
 _REASONS = {
     errno.ENOENT: "there is no such file",
     errno.ENOTDIR: "there is no such file",
@@ -41,27 +43,56 @@ class LocalFile:
     content_type: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What the bytes of a file are, whole and piece by piece of ``PIECE_BYTES``.
+
+    Attributes:
+        sha256: Of the whole, in hex.
+        pieces: Digest of each piece.
+    """
+
+    sha256: str
+    pieces: tuple[bytes, ...]
+
+
 def look_at(path: str) -> LocalFile:
     """Check that a file can be uploaded; nothing is sent.
 
     Raises:
         ArgumentsError: It is missing, a directory, no regular file, unreadable or empty.
     """
+    file, fd = open_file(path)
+    os.close(fd)
+    return file
+
+
+def open_file(path: str) -> tuple[LocalFile, int]:
+    """Open a file that is to be uploaded; give what it is and its descriptor.
+
+    Raises:
+        ArgumentsError: See :func:`look_at`.
+    """
     try:
-        expanded = Path(path).expanduser()
+        expanded = Path(plain_path(path)).expanduser()
         fd = os.open(expanded, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, RuntimeError, ValueError) as err:
         code = err.errno if isinstance(err, OSError) else None
         raise _unfit(path, _REASONS.get(code or 0, str(err))) from err
     try:
-        found = os.fstat(fd)
-        if stat.S_ISDIR(found.st_mode):
-            raise _unfit(path, "it is a directory, expected a file")
-        if not stat.S_ISREG(found.st_mode):
-            raise _unfit(path, "it is no regular file")
-        head = os.read(fd, HEAD_BYTES)
-    finally:
+        return _described(path, expanded, fd), fd
+    except BaseException:
         os.close(fd)
+        raise
+
+
+def _described(path: str, expanded: Path, fd: int) -> LocalFile:
+    found = os.fstat(fd)
+    if stat.S_ISDIR(found.st_mode):
+        raise _unfit(path, "it is a directory, expected a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise _unfit(path, "it is no regular file")
+    head = os.pread(fd, HEAD_BYTES, 0)
     if not head:
         raise _unfit(path, "it is empty")
     return LocalFile(
@@ -72,20 +103,21 @@ def look_at(path: str) -> LocalFile:
     )
 
 
-def file_digest(path: str) -> str:
-    """Give the sha256 of a file in hex, read piece by piece.
+def fingerprint(file: LocalFile, fd: int) -> Fingerprint:
+    """Hash an open file, piece by piece, as far as it reached when it was looked at.
 
     Raises:
         ArgumentsError: It cannot be read.
     """
-    digest = hashlib.sha256()
+    whole, pieces = hashlib.sha256(), []
     try:
-        with Path(path).open("rb", buffering=0) as file:
-            while piece := file.read(_PIECE_BYTES):
-                digest.update(piece)
+        for at in range(0, file.bytes, PIECE_BYTES):
+            piece = os.pread(fd, min(PIECE_BYTES, file.bytes - at), at)
+            whole.update(piece)
+            pieces.append(hashlib.sha256(piece).digest())
     except OSError as err:
-        raise _unfit(path, _REASONS.get(err.errno or 0, str(err))) from err
-    return digest.hexdigest()
+        raise _unfit(file.path, _REASONS.get(err.errno or 0, str(err))) from err
+    return Fingerprint(sha256=whole.hexdigest(), pieces=tuple(pieces))
 
 
 def _content_type(head: bytes, name: str) -> str:

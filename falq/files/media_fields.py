@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from falq.schema.media import may_take_file, starts_like_path, suffix_kind
 
@@ -105,11 +106,25 @@ class _Walk:
     def _text(self, value: str, at: Keys, *, named: bool, odd: bool) -> Iterator[LocalValue]:
         if not (named or odd) or not value or _REMOTE.match(value):
             return
-        path = value[len("file://") :] if value.lower().startswith("file://") else value
+        path = plain_path(value)
         found = self.is_file(path)
         sure = named or starts_like_path(path)
         if sure or (found and suffix_kind(path) is not None):
             yield LocalValue(keys=at, path=path, found=found)
+
+
+def plain_path(text: str) -> str:
+    """Give the path that a ``file:`` URL means; a plain path stays as it is.
+
+    >>> plain_path("file:///u/a%20b.png"), plain_path("file://localhost/u/a.png")
+    ('/u/a b.png', '/u/a.png')
+    >>> plain_path("50%20off.png")
+    '50%20off.png'
+    """
+    if not text.lower().startswith("file://"):
+        return text
+    rest = unquote(text[len("file://") :])
+    return rest[len("localhost") :] if rest.lower().startswith("localhost/") else rest
 
 
 def _mapping(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:

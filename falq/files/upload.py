@@ -9,6 +9,7 @@ lists in order (§7.2).
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
 import re
@@ -29,7 +30,7 @@ from falq.errors import (
     NetworkError,
 )
 from falq.files.artifacts import shown_url
-from falq.files.local_file import LocalFile, file_digest, look_at
+from falq.files.local_file import PIECE_BYTES, Fingerprint, LocalFile, fingerprint, open_file
 from falq.files.pinned import PinnedBackend, PinnedTransport
 from falq.files.policy import MediaPolicy
 
@@ -37,15 +38,17 @@ from falq.files.policy import MediaPolicy
 UploadProgress = Callable[[int, int], None]
 #: Larger files are sent in parts (fal_client's own bound).
 MULTIPART_ABOVE_BYTES = 100 * 1024 * 1024
+#: A multiple of ``PIECE_BYTES``.
 PART_BYTES = 10 * 1024 * 1024
 PARALLEL_PARTS = 4
 ATTEMPTS = 4
 BACKOFF_S = 0.5
 #: Silence of the server after which an attempt has failed; storage answers late, not slowly.
 IDLE_S = 120.0
+#: The same for a look whether an uploaded file is still there.
+LOOK_S = 10.0
 #: Anything else would be refused as a header further down, in words that show it.
 _KEY = re.compile(r"[\x21-\x7e]+\Z")
-_PIECE_BYTES = 256 * 1024
 _PASSING = frozenset({408, 425, 429})
 _STORAGE = "storage_type=fal-cdn-v3"
 
@@ -85,6 +88,7 @@ async def upload_file(
     *,
     storage: Storage,
     cache: UploadCache | None = None,
+    fresh: bool = False,
     on_progress: UploadProgress | None = None,
 ) -> str:
     """Upload a local file and give its URL, which anybody who knows it can read.
@@ -94,52 +98,50 @@ async def upload_file(
     Args:
         path: A regular file that is not empty.
         storage: Where to.
-        cache: Asked by content and type before anything is sent.
+        cache: Asked by content, type and suffix before anything is sent; what it knows is used
+            if the file is still there.
+        fresh: Send it whatever the cache knows.
         on_progress: Called on the event loop.
 
     Raises:
-        ArgumentsError: The file cannot be read; nothing was sent.
+        ArgumentsError: The file cannot be read, or it changed while it was sent.
         AccountError: No key, or fal does not take it.
         ModelError: Fal refuses the file.
         NetworkError: Fal could not be reached.
     """
-    file = await asyncio.to_thread(look_at, path)
-    if cache is None:
-        return await _send(file, storage, on_progress)
-    key = f"{await asyncio.to_thread(file_digest, file.path)}:{file.content_type}"
-    known = await asyncio.to_thread(cache.get, key)
-    if known is not None:
-        return known
-    url = await _send(file, storage, on_progress)
-    await asyncio.to_thread(cache.put, key, url)
-    return url
-
-
-async def _send(file: LocalFile, storage: Storage, on_progress: UploadProgress | None) -> str:
-    if storage.key is None:
-        raise MissingKeyError("no key: FAL_KEY is not set, and uploads need one")
-    if not _KEY.match(storage.key):
-        raise InvalidKeyError("the key is empty or holds characters that no key has")
+    file, fd = await asyncio.to_thread(open_file, path)
     parts = urlsplit(storage.rest_url)
     policy = MediaPolicy(allowed_origin=f"{parts.scheme}://{parts.netloc}")
     backend = PinnedBackend(policy.allowed_address())
     transport = storage.transport or PinnedTransport(backend, PARALLEL_PARTS + 1)
-    fd = await asyncio.to_thread(os.open, file.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         sending = _Sending(
             file=file,
             fd=fd,
+            fingerprint=await asyncio.to_thread(fingerprint, file, fd),
             storage=storage,
             policy=policy,
             transport=transport,
             on_progress=on_progress,
         )
-        if file.bytes > MULTIPART_ABOVE_BYTES:
-            return await sending.in_parts()
-        return await sending.whole()
+        return await _from_cache_or_sent(sending, cache, fresh=fresh)
     finally:
         os.close(fd)
         await transport.aclose()
+
+
+async def _from_cache_or_sent(sending: _Sending, cache: UploadCache | None, *, fresh: bool) -> str:
+    if cache is None:
+        return await sending.send()
+    # The suffix is part of the address, and some models go by it.
+    suffix = sending.file.name.rpartition(".")[2].lower()
+    key = f"{sending.fingerprint.sha256}:{sending.file.content_type}:{suffix}"
+    known = None if fresh else await asyncio.to_thread(cache.get, key)
+    if known is not None and await sending.is_there(known):
+        return known
+    url = await sending.send()
+    await asyncio.to_thread(cache.put, key, url)
+    return url
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,11 +150,37 @@ class _Sending:
 
     file: LocalFile
     fd: int
+    fingerprint: Fingerprint
     storage: Storage
     policy: MediaPolicy
     transport: httpx.AsyncBaseTransport
     on_progress: UploadProgress | None
     sent: dict[int, int] = field(default_factory=dict)
+
+    async def send(self) -> str:
+        """Send the file and give its address."""
+        if self.storage.key is None:
+            raise MissingKeyError("no key: FAL_KEY is not set, and uploads need one")
+        if not _KEY.match(self.storage.key):
+            raise InvalidKeyError("the key is empty or holds characters that no key has")
+        large = self.file.bytes > MULTIPART_ABOVE_BYTES
+        url = await (self.in_parts() if large else self.whole())
+        if os.fstat(self.fd).st_size != self.file.bytes:
+            raise self._changed()
+        return url
+
+    async def is_there(self, url: str) -> bool:
+        """Ask whether an uploaded file is still there; in doubt it is."""
+        try:
+            self.policy.check_url(url)
+            request = httpx.Request("HEAD", url, extensions={"timeout": _timeouts(LOOK_S)})
+            response = await self.transport.handle_async_request(request)
+            await response.aclose()
+        except DownloadError:
+            return False
+        except httpx.HTTPError:
+            return True
+        return response.status_code not in (404, 410)
 
     async def whole(self) -> str:
         upload_url, file_url = await self._initiate("storage/upload/initiate")
@@ -212,13 +240,23 @@ class _Sending:
     async def _pieces(self, start: int, size: int, number: int) -> AsyncIterator[bytes]:
         done = 0
         while done < size:
-            wanted = min(_PIECE_BYTES, size - done)
-            piece = await asyncio.to_thread(os.pread, self.fd, wanted, start + done)
-            if not piece:
-                raise ArgumentsError(f"{self.file.path!r} became shorter while it was uploaded")
+            wanted = min(PIECE_BYTES, size - done)
+            piece = await asyncio.to_thread(self._piece, wanted, start + done)
             yield piece
             done += len(piece)
             self._tell(number, done)
+
+    def _piece(self, wanted: int, at: int) -> bytes:
+        """Read a piece, which must be what was hashed before anything was sent."""
+        piece = os.pread(self.fd, wanted, at)
+        if hashlib.sha256(piece).digest() != self.fingerprint.pieces[at // PIECE_BYTES]:
+            raise self._changed()
+        return piece
+
+    def _changed(self) -> ArgumentsError:
+        return ArgumentsError(
+            f"{self.file.path!r} changed while it was uploaded", "upload it again"
+        )
 
     def _tell(self, number: int, done: int) -> None:
         self.sent[number] = done
@@ -244,7 +282,7 @@ class _Sending:
                 headers={"accept-encoding": "identity", **(headers or {})},
                 json=json,
                 content=content,
-                extensions={"timeout": dict.fromkeys(("connect", "read", "write"), IDLE_S)},
+                extensions={"timeout": _timeouts(IDLE_S)},
             )
             try:
                 return await self._exchange(request)
@@ -270,6 +308,10 @@ class _Sending:
         if not response.is_success:
             raise _problem(response, self.file.path)
         return response
+
+
+def _timeouts(silence_s: float) -> dict[str, float]:
+    return dict.fromkeys(("connect", "read", "write"), silence_s)
 
 
 def below(url: str, tail: str) -> str:

@@ -93,7 +93,7 @@ async def test_an_uploaded_file_comes_back_as_it_was(sandbox, tmp_path, size):
 
 async def test_a_large_file_goes_in_parts_and_comes_back_whole(sandbox, tmp_path, monkeypatch):
     monkeypatch.setattr(upload_module, "MULTIPART_ABOVE_BYTES", 1_000_000)
-    monkeypatch.setattr(upload_module, "PART_BYTES", 400_000)
+    monkeypatch.setattr(upload_module, "PART_BYTES", 2 * upload_module.PIECE_BYTES)
     path = tmp_path / "in.mp4"
     path.write_bytes(b"\0\0\0\x20ftypisom" + os.urandom(2_000_000))
     url = await upload(sandbox, path)

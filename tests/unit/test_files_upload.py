@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from falq.errors import ArgumentsError, InvalidKeyError, MissingKeyError, ModelError, NetworkError
+from falq.files import local_file
 from falq.files import upload as upload_module
-from falq.files.local_file import file_digest, look_at
+from falq.files.local_file import look_at
 from falq.files.upload import Storage, upload_file
 
 REST = "https://rest.example"
@@ -63,6 +64,11 @@ def picture(tmp_path):
     return path
 
 
+def read_in_pieces(monkeypatch, size):
+    for module in (upload_module, local_file):
+        monkeypatch.setattr(module, "PIECE_BYTES", size)
+
+
 class Memory(dict):
     def put(self, key, url):
         self[key] = url
@@ -91,6 +97,7 @@ async def test_the_key_goes_to_the_rest_role_only(upload, fake, picture):
 async def test_a_large_file_goes_in_sorted_parts(upload, fake, picture, monkeypatch):
     monkeypatch.setattr(upload_module, "MULTIPART_ABOVE_BYTES", 1000)
     monkeypatch.setattr(upload_module, "PART_BYTES", 100)
+    read_in_pieces(monkeypatch, 100)
     seen = []
     await upload(picture, on_progress=lambda done, total: seen.append((done, total)))
     complete = fake.requests[-1]
@@ -105,6 +112,7 @@ async def test_a_large_file_goes_in_sorted_parts(upload, fake, picture, monkeypa
 async def test_a_part_that_fails_is_sent_again(upload, fake, picture, monkeypatch):
     monkeypatch.setattr(upload_module, "MULTIPART_ABOVE_BYTES", 1000)
     monkeypatch.setattr(upload_module, "PART_BYTES", 500)
+    read_in_pieces(monkeypatch, 500)
     fake.faults = {
         "PUT /files/a/2": [500, httpx.ReadError("reset")],
         "POST /files/a/complete": [503],
@@ -165,8 +173,69 @@ async def test_the_same_content_is_uploaded_once(upload, fake, picture, tmp_path
     copy = tmp_path / "copy.png"
     copy.write_bytes(PNG)
     assert await upload(picture, cache=cache) == await upload(copy, cache=cache)
-    assert len(fake.requests) == 2
-    assert list(cache) == [f"{hashlib.sha256(PNG).hexdigest()}:image/png"]
+    assert [request.method for request in fake.requests] == ["POST", "PUT", "HEAD"]
+    assert list(cache) == [f"{hashlib.sha256(PNG).hexdigest()}:image/png:png"]
+
+
+async def test_the_same_bytes_under_another_suffix_get_an_address_of_their_own(
+    upload, fake, picture, tmp_path
+):
+    cache = Memory()
+    await upload(picture, cache=cache)
+    fake.told = fake.told | {"file_url": "https://h/a.gif"}
+    (tmp_path / "a.gif").write_bytes(PNG)
+    assert await upload(tmp_path / "a.gif", cache=cache) == "https://h/a.gif"
+
+
+@pytest.mark.parametrize("gone", [404, 410])
+async def test_an_address_that_leads_nowhere_any_more_is_not_handed_out(
+    upload, fake, picture, gone
+):
+    cache = Memory()
+    await upload(picture, cache=cache)
+    fake.faults["HEAD /a.png"] = [gone]
+    fake.told = fake.told | {"file_url": "https://h/again.png"}
+    assert await upload(picture, cache=cache) == "https://h/again.png"
+    assert list(cache.values()) == ["https://h/again.png"]
+
+
+@pytest.mark.parametrize("fault", [403, 405, 503, httpx.ConnectError("away")])
+async def test_an_address_of_which_nobody_says_that_it_is_dead_is_used(
+    upload, fake, picture, fault
+):
+    cache = Memory()
+    url = await upload(picture, cache=cache)
+    fake.faults["HEAD /a.png"] = [fault]
+    fake.told = fake.told | {"file_url": "https://h/again.png"}
+    assert await upload(picture, cache=cache) == url
+
+
+async def test_whoever_wants_it_sent_again_gets_that(upload, fake, picture):
+    cache = Memory()
+    await upload(picture, cache=cache)
+    fake.told = fake.told | {"file_url": "https://h/again.png"}
+    assert await upload(picture, cache=cache, fresh=True) == "https://h/again.png"
+    assert "HEAD" not in [request.method for request in fake.requests]
+
+
+@pytest.mark.parametrize("change", ["other bytes", "more bytes"])
+async def test_a_file_that_changes_after_it_was_hashed_is_not_remembered(
+    upload, fake, picture, monkeypatch, change
+):
+    class Changing(Memory):
+        def get(self, key):
+            picture.write_bytes(PNG[::-1] if change == "other bytes" else PNG + b"more")
+
+    cache = Changing()
+    with pytest.raises(ArgumentsError, match="changed while it was uploaded"):
+        await upload(picture, cache=cache)
+    assert not cache
+
+
+async def test_a_file_url_is_a_path(upload, tmp_path):
+    (tmp_path / "a b.png").write_bytes(PNG)
+    assert await upload(f"file://{tmp_path}/a%20b.png")
+    assert await upload(f"file://localhost{tmp_path}/a%20b.png")
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "empty", "fifo", "nul"])
@@ -194,9 +263,12 @@ def test_an_unreadable_file_is_told(picture):
 
 
 async def test_a_file_that_shrinks_meanwhile_is_noticed(upload, fake, picture, monkeypatch):
-    monkeypatch.setattr(upload_module.os, "pread", lambda *args: b"")
-    with pytest.raises(ArgumentsError, match="shorter"):
-        await upload(picture)
+    def shrinking(sent, whole):
+        os.truncate(picture, 10)
+
+    read_in_pieces(monkeypatch, 100)
+    with pytest.raises(ArgumentsError, match="changed"):
+        await upload(picture, on_progress=shrinking)
 
 
 @pytest.mark.parametrize(
@@ -218,4 +290,3 @@ def test_the_content_type_is_that_of_the_bytes(tmp_path, name, body, kind):
 def test_a_home_directory_is_expanded(tmp_path, monkeypatch, picture):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert look_at("~/my cat.PNG").bytes == len(PNG)
-    assert file_digest(str(picture)) == hashlib.sha256(PNG).hexdigest()

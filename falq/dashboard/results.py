@@ -43,7 +43,7 @@ class FileCard:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultCard:
-    """What a job came to."""
+    """What a job came to; ``remedy`` is the command that may still bring its files."""
 
     job_id: str
     model_id: str
@@ -57,6 +57,7 @@ class ResultCard:
     request_id: str | None
     arguments: dict[str, Any]
     error: str | None
+    remedy: str | None
     files: tuple[FileCard, ...]
 
 
@@ -82,8 +83,15 @@ def _card(record: JobRecord) -> ResultCard:
         request_id=record.shown_request_id,
         arguments=_cut(shortened(record.arguments)),
         error=None if message is None else redact(str(message)),
+        remedy=_remedy(record),
         files=tuple(_file_cards(record.job_id, outcome.get("files") or [])),
     )
+
+
+def _remedy(record: JobRecord) -> str | None:
+    """Name the free command for a failed job that fal has, or may have, a result of."""
+    has_result = record.result is not None or record.request_id is not None
+    return f"falq result {record.job_id}" if record.phase == Phase.FAILED and has_result else None
 
 
 def _cut(value: Any) -> Any:

@@ -7,7 +7,10 @@ All contact with its internals is here; each repair has a test of its own:
 - a worker whose job has gone is shown as idle instead of failing the whole page;
 - what is no JSON is shown as such instead of failing the page;
 - the connection is falq's own, and no address with a password reaches a page;
-- values are written into pages escaped (the package writes error texts as they are).
+- values are written into pages escaped (the package writes error texts as they are);
+- "Compact" takes dead ids out of a list instead of moving the list away for a while;
+- "Jobs" opens a queue that there is, a worker shows which model it runs and how many more;
+- a style sheet of ours keeps long names and addresses, and narrow windows, readable.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from flask import Flask, abort, current_app, g, request
+from flask import Flask, Response, abort, current_app, g, jsonify, redirect, request, url_for
 from jinja2 import BaseLoader, Environment
 from redis import Redis
 
@@ -81,9 +84,14 @@ def _job_class(web: ModuleType) -> type:
         def dependency_ids(self) -> list[_Decoded]:
             return [_Decoded(each) for each in super().dependency_ids]
 
+        beside: int = 0
+
         def get_call_string(self) -> str:
+            more = f" and {self.beside} more" if self.beside else ""
+            if self.description and not self.description.startswith("workers.job.run"):
+                return f"{self.description}{more}"
             try:
-                return str(super().get_call_string())
+                return f"{super().get_call_string()}{more}"
             except Exception:  # noqa: BLE001  # whatever a stranger wrote, the page is shown
                 return NOT_JSON
 
@@ -99,6 +107,11 @@ def _queue_class(web: ModuleType) -> type:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs | {"serializer": TolerantJson, "job_class": job})
+
+        def compact(self) -> None:
+            for job_id in self.get_job_ids():
+                if not job.exists(job_id, self.connection):
+                    self.connection.lrem(self.key, 0, job_id)
 
     return JsonQueue
 
@@ -116,9 +129,24 @@ def _worker_class(web: ModuleType) -> type:
 
         def get_current_job(self) -> Any:
             try:
-                return super().get_current_job()
+                current = super().get_current_job()
             except web.NoSuchJobError:
                 return None
+            if current is not None:
+                current.beside = self._count_jobs() - 1
+            return current
+
+        def _count_jobs(self) -> int:
+            """Count the started jobs that are ours: a worker of falq runs many at once."""
+            started: set[str] = set()
+            for each in self.queues:
+                registry = web.StartedJobRegistry(each.name, connection=self.connection)
+                started |= set(registry.get_job_ids(cleanup=False))
+            with self.connection.pipeline(transaction=False) as pipe:
+                for job_id in started:
+                    pipe.hget(job.key_for(job_id), "worker_name")
+                names: list[bytes] = pipe.execute()
+            return max(1, names.count(self.name.encode()))
 
     return JsonWorker
 
@@ -149,7 +177,15 @@ class EscapingLoader(BaseLoader):
     ) -> tuple[str, str | None, Callable[[], bool] | None]:
         """Read a template and mend it."""
         source, path, fresh = self._inner.get_source(environment, template)
-        return escaped(source), path, fresh
+        return styled(escaped(source)), path, fresh
+
+
+def styled(source: str) -> str:
+    """Add our style sheet to a page's head, and name the icon that is there."""
+    icon = "url_for('static', filename='favicon.ico')"
+    source = source.replace(icon, "url_for('rq_dashboard.static', filename='favicon.ico')")
+    sheet = """<link rel="stylesheet" href="{{ url_for('static', filename='rq.css') }}">"""
+    return source.replace("</head>", f"{sheet}\n    </head>")
 
 
 def escaped(source: str) -> str:
@@ -181,14 +217,43 @@ def install(app: Flask, find_redis: Callable[[], Redis]) -> None:
         blueprint.jinja_loader = EscapingLoader(blueprint.jinja_loader)
     app.register_blueprint(blueprint, url_prefix="/rq")
     app.register_error_handler(web.NoSuchJobError, lambda _: ("there is no such job", 404))
+    from rq.exceptions import InvalidJobOperation
+
+    def not_now(error: Exception) -> tuple[Response, int]:
+        return jsonify(status="ERROR", error=f"not possible as the job stands: {error}"), 409
+
+    app.register_error_handler(InvalidJobOperation, not_now)
 
 
-def _before() -> None:
+def _before() -> Any:
     if request.blueprint != "rq_dashboard":
-        return
+        return None
     if (request.view_args or {}).get("instance_number", 0) != 0:
         abort(404)
     if request.endpoint != "rq_dashboard.static":
         redis: Any = current_app.extensions["falq_redis"]()
         current_app.redis_conn = redis  # type: ignore[attr-defined]
         g.redis = redis
+        if request.endpoint == "rq_dashboard.jobs_overview" and "queue_name" in _without_name():
+            return _jobs_of_a_queue(redis)
+    return None
+
+
+def _without_name() -> dict[str, Any]:
+    """Give the arguments of a page of jobs that names no queue, else nothing."""
+    given = request.view_args or {}
+    return given if given.get("queue_name") is None else {}
+
+
+def _jobs_of_a_queue(redis: Redis) -> Any:
+    """Go to the queue with most waiting jobs; RQ's "default" is none of falq's."""
+    queues = mended_web().Queue.all(connection=redis)
+    if not queues:
+        return None
+    fullest = max(queues, key=lambda queue: (queue.count, queue.name))
+    return redirect(
+        url_for(
+            "rq_dashboard.jobs_overview", instance_number=0, queue_name=fullest.name,
+            registry_name="queued", per_page=8, order="asc", page=1,
+        )
+    )  # fmt: skip

@@ -116,6 +116,33 @@ async def test_rq_dashboards_pages_draw_and_run_nothing_foreign(url, queues, tmp
         await keep(page, path.strip("/").replace("/", "-").format(failed="job"))
         assert await page.ask("document.body.dataset.owned ?? typeof owned") == "undefined"
         assert problems(page) == []
+        for width in (1400, 380):
+            await page.open(url + path.format(failed=failed.job_id), width=width)
+            await page.until(f"document.body.innerText.toLowerCase().includes({wanted.lower()!r})")
+            assert await page.ask("document.documentElement.scrollWidth") <= width, width
+            await keep(page, f"{width}-{path}".strip("/").replace("/", "-").format(failed="job"))
+
+
+async def test_what_is_idle_or_many_is_folded_and_a_card_names_its_job(url, queues, tmp_path):
+    for number in range(6):
+        job = queues.start(prompt=f"{number}")
+        files = [
+            {"path": f"/none/{n}.png", "url": "", "content_type": "image/png", "bytes": 1}
+            for n in range(5)
+        ]
+        queues.end(job, Phase.DONE, outcome={"status": "COMPLETED", "files": files})
+        queues.enqueue({"prompt": "gone"}, queue=f"idle{number}")
+        (grant,) = queues.admission.admit("host.1.abc", 1, register=False).grants
+        queues.end(grant, Phase.CANCELLED)
+    async with browsing(tmp_path / "profile") as page:
+        await page.open(url, width=380)
+        await page.until(f"document.body.textContent.includes({job.job_id!r})")
+        idle = await page.ask("document.querySelector('#idle summary').textContent")
+        assert int(idle.split()[0]) >= 6
+        assert await page.ask("document.querySelector('#idle').open") is False
+        assert "2 more files" in await page.ask("document.querySelector('#results').textContent")
+        top = "document.querySelector('#results').getBoundingClientRect().top"
+        assert await page.ask(top) < 900
 
 
 def show_failed_in_rq(queues, record):

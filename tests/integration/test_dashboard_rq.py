@@ -96,7 +96,49 @@ def test_a_busy_worker_is_shown_with_its_job(queues, client):
     busy_worker(queues, grant)
     (worker,) = get(client, "/0/data/workers.json").json["workers"]
     assert worker["current_job"]["job_id"] == grant.job_id
-    assert worker["current_job"]["call_string"] == f"workers.job.run(job_id={grant.job_id!r})"
+    assert worker["current_job"]["call_string"] == "sandbox/flux/dev"
+
+
+def test_a_worker_tells_how_many_jobs_it_runs_beside_the_one_shown(queues, client):
+    grants = [queues.start(prompt=f"{n}") for n in range(3)]
+    worker = RqWorker(queues.redis, "host.1.abc", lambda _: None)
+    worker.register_birth()
+    worker.start(worker.load([grant.job_id for grant in grants]))
+    worker.beat()
+    (shown,) = get(client, "/0/data/workers.json").json["workers"]
+    assert shown["current_job"]["call_string"] == "sandbox/flux/dev and 2 more"
+
+
+def test_the_tab_of_jobs_opens_the_fullest_queue(queues, client):
+    assert get(client, "/0/view/jobs").status_code == 200
+    queues.enqueue({"prompt": "x"}, queue="a")
+    queues.enqueue({"prompt": "x"}, queue="b")
+    queues.enqueue({"prompt": "y"}, queue="a")
+    assert get(client, "/0/view/jobs").request.path == "/rq/0/view/jobs/a/queued/8/asc/1"
+
+
+def test_compact_takes_out_what_is_gone_and_leaves_the_rest_in_place(queues, client, redis_client):
+    own = LOCAL | {"X-CSRFToken": CSRF, "Origin": "http://127.0.0.1:9181"}
+    assert client.post("/rq/queue/empty/compact", headers=own).json == {"status": "OK"}
+    jobs = [queues.enqueue({"prompt": f"{n}"}) for n in range(3)]
+    redis_client.delete(keys.rq_job(jobs[1]))
+    assert client.post("/rq/queue/q/compact", headers=own).json == {"status": "OK"}
+    left = [each.decode() for each in redis_client.lrange(keys.rq_queue("q"), 0, -1)]
+    assert left == [jobs[0], jobs[2]]
+
+
+def test_requeue_of_a_job_that_did_not_fail_is_refused_in_words(queues, client):
+    job_id = queues.enqueue({"prompt": "x"})
+    own = LOCAL | {"X-CSRFToken": CSRF, "Origin": "http://127.0.0.1:9181"}
+    answer = client.post(f"/rq/job/{job_id}/requeue", headers=own)
+    assert (answer.status_code, answer.json["status"]) == (409, "ERROR")
+
+
+def test_pages_carry_our_style_sheet_and_an_icon_that_there_is(client):
+    text = get(client, "/").text
+    for path in ("/static/rq.css", "/rq/static/favicon.ico"):
+        assert path in text
+        assert client.get(path, headers=LOCAL, buffered=True).status_code == 200
 
 
 def test_a_worker_whose_job_was_deleted_is_shown_as_idle(queues, client, redis_client):

@@ -2,6 +2,8 @@
 // Texts of strangers are only ever set as textContent: nothing here parses HTML.
 
 const EVERY_MS = 2000;
+const MOST_FILES = 3;
+const MOST_JOBS = 8;
 const PHASES = { submitting: "sending", submitted: "in fal's queue", downloading: "saving files" };
 const LIMITS = {
   rate: "the queue's rate", interval: "the start interval", concurrency: "max_concurrent",
@@ -50,8 +52,9 @@ function queueCard(queue, several) {
   }
   if (queue.limit) {
     const held = queue.limit === "paused" ? "" : "next start held by ";
-    const reason = queue.limit === "hold" && queue.hold_reason ? `a hold: ${queue.hold_reason}`
-      : LIMITS[queue.limit] || queue.limit;
+    const whose = queue.held_by_account ? "the account: " : "";
+    const reason = whose + (queue.limit === "hold" && queue.hold_reason
+      ? `a hold: ${queue.hold_reason}` : LIMITS[queue.limit] || queue.limit);
     const wait = queue.wait_s ? ` for ${span(queue.wait_s)}` : "";
     card.append(el("p", { class: "held" }, `${held}${reason}${wait}`));
   }
@@ -68,7 +71,12 @@ function jobRow(job) {
     el("strong", {}, job.model_id || job.queue),
     el("span", {}, chip(job.phase)),
     el("span", { class: "soft" }, `${span(job.age_s)}, here for ${span(job.in_phase_s)}`),
-    el("span", { class: "soft" }, link, job.request_id ? ` · fal ${job.request_id}` : ""));
+    el("span", { class: "soft" }, link, job.request_id ? ` · fal ${job.request_id}` : "",
+      job.phase === "unknown" ? command(`falq resolve ${job.job_id}`) : null));
+}
+
+function command(text) {
+  return el("div", {}, el("code", { class: "command" }, text));
 }
 
 function media(file) {
@@ -86,12 +94,18 @@ function media(file) {
     el("span", { class: "soft" }, file.url ? "" : "not on this machine"));
 }
 
+function fileLink(file) {
+  const name = file.url ? el("a", { href: file.url }, file.name) : file.name;
+  const beside = file.sidecar ? el("a", { href: file.sidecar }, "sidecar") : null;
+  return el("div", {}, name, ` ${size(file.bytes)} `, beside);
+}
+
 function fileLinks(files) {
-  const made = el("div", { class: "facts" });
-  for (const file of files) {
-    const name = file.url ? el("a", { href: file.url }, file.name) : file.name;
-    const beside = file.sidecar ? el("a", { href: file.sidecar }, "sidecar") : null;
-    made.append(el("div", {}, name, ` ${size(file.bytes)} `, beside));
+  const links = files.map(fileLink);
+  const made = el("div", { class: "facts" }, ...links.slice(0, MOST_FILES));
+  const rest = links.slice(MOST_FILES);
+  if (rest.length) {
+    made.append(el("details", {}, el("summary", {}, `${rest.length} more files`), ...rest));
   }
   return made;
 }
@@ -110,11 +124,15 @@ function resultCard(result, now) {
     el("h3", {}, result.model_id, " ", result.phase === "failed" ? chip("failed") : null),
     result.error ? el("p", { class: "error" }, result.error) : null,
     typeof prompt === "string" ? el("p", { class: "prompt" }, prompt) : null,
+    result.remedy ? command(result.remedy) : null,
     el("div", { class: "facts" }, facts.join(" · ")),
+    el("div", { class: "facts" }, "job ", el("a",
+      { href: `/rq/0/view/job/${encodeURIComponent(result.job_id)}` }, result.job_id),
+      result.request_id ? ` · fal ${result.request_id}` : ""),
     fileLinks(result.files),
     el("details", {}, el("summary", {}, "arguments"),
       el("pre", {}, JSON.stringify(result.arguments, null, 2)),
-      el("pre", {}, `job ${result.job_id}\nrequest ${result.request_id || "-"}\n${result.queue}`))));
+      el("pre", {}, result.queue))));
   return card;
 }
 
@@ -149,9 +167,30 @@ function drawResults(results, now) {
   if (!cards.length) grid.replaceChildren(el("p", { class: "soft" }, "nothing has ended yet"));
 }
 
-function busyFirst(queues) {
-  const weight = (queue) => (queue.running || queue.waiting ? 0 : queue.limit ? 1 : 2);
-  return [...queues].sort((a, b) => weight(a) - weight(b));
+// A limit of the last start soon passes: only what somebody has to lift is worth a card.
+function isIdle(queue) {
+  const stopped = queue.paused || queue.limit === "hold" && !queue.held_by_account;
+  return !queue.running && !queue.waiting && !stopped;
+}
+
+function drawJobs(jobs) {
+  const rest = jobs.slice(MOST_JOBS);
+  document.querySelector("#jobs small").textContent = String(jobs.length);
+  fill("jobs", ".rows", jobs.slice(0, MOST_JOBS).map(jobRow));
+  fill("more-jobs", ".rows", rest.map(jobRow));
+  document.querySelector("#more-jobs summary").textContent = `${rest.length} more`;
+}
+
+function drawQueues(state) {
+  const several = state.accounts.length > 1;
+  const accounts = state.accounts.filter((each) => each.max_concurrent !== null || each.paused || each.limit);
+  const busy = state.queues.filter((queue) => !isIdle(queue));
+  const idle = state.queues.filter(isIdle);
+  const card = (queue) => queueCard(queue, several);
+  fill("queues", ".cards", [...accounts, ...busy].map(card));
+  fill("idle", ".cards", idle.map(card));
+  document.querySelector("#idle summary").textContent =
+    idle.length === 1 ? "1 idle queue" : `${idle.length} idle queues`;
 }
 
 function draw(state) {
@@ -159,11 +198,8 @@ function draw(state) {
   const where = server.embedded ? "embedded" : "Redis";
   say(`${where} ${server.product} ${server.version} · ${state.workers.length} worker(s)` +
     (state.intake ? ` · ${state.intake} jobs wait for a worker with a key` : ""), false);
-  const several = state.accounts.length > 1;
-  const accounts = state.accounts.filter((each) => each.max_concurrent !== null || each.paused || each.limit);
-  fill("queues", ".cards", [...accounts, ...busyFirst(state.queues)].map((queue) => queueCard(queue, several)));
-  document.querySelector("#jobs small").textContent = String(state.jobs.length);
-  fill("jobs", ".rows", state.jobs.map(jobRow));
+  drawQueues(state);
+  drawJobs(state.jobs.filter((job) => job.phase !== "unknown"));
   fill("unknown", ".rows", state.unknown.map(jobRow));
   fill("workers", ".rows", state.workers.map(workerRow));
   drawResults(state.results, state.at);

@@ -1,5 +1,17 @@
-"""``python -m falq``: the same as the command ``falq``."""
+"""The command ``falq``, also as ``python -m falq``: Ctrl-C is seen to before all imports."""
 
-from falq.cli.main import main
+from __future__ import annotations
 
-main()
+from falq.cli import interrupt
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    interrupt.leave_at_once()
+    from falq.cli.main import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

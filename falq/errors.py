@@ -27,6 +27,9 @@ or logs, and never holds a secret.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 ERROR_FIELDS = ("model_id", "request_id", "job_id", "detail", "retry_after_s")
@@ -82,12 +85,18 @@ class FalqError(Exception):
                 setattr(self, name, value)
         return self
 
+    @property
+    def filled_hint(self) -> str:
+        """The hint with this error's own ids in it, so that its commands can be copied."""
+        known = {"JOB": self.job_id, "MODEL_ID": self.model_id}
+        return re.sub(r"\b(JOB|MODEL_ID)\b", lambda name: known[name[0]] or name[0], self.hint)
+
     def to_dict(self) -> dict[str, Any]:
         """Give the ``error`` object of a failed result (design 1.4), JSON-able."""
         shown: dict[str, Any] = {
             "type": type(self).__name__,
             "message": self.message,
-            "hint": self.hint,
+            "hint": self.filled_hint,
             "model_id": self.model_id,
             "request_id": self.request_id,
             "job_id": self.job_id,
@@ -106,6 +115,16 @@ class FalqError(Exception):
         return kind(str(shown.get("message", "")), shown.get("hint"), **fields)
 
 
+@contextmanager
+def concerning(**known: Any) -> Iterator[None]:
+    """Fill what is known here, such as ``model_id``, into the errors that pass through."""
+    try:
+        yield
+    except FalqError as error:
+        error.about(**known)
+        raise
+
+
 def _rebuild(kind: type[FalqError], message: str, hint: str, fields: dict[str, Any]) -> FalqError:
     return kind(message, hint, **fields)
 
@@ -122,6 +141,8 @@ class ArgumentsError(UsageError):
 
 class ConfigurationError(UsageError):
     """A variable, a configuration file or a key of one has a value that cannot be used."""
+
+    default_hint = "nothing was sent; mend the setting, or remove it to have its default"
 
 
 class ModelError(FalqError):
@@ -173,6 +194,8 @@ class UnreachableError(FalqError):
 
 class NetworkError(UnreachableError):
     """Fal could not be reached, or answers that it cannot serve right now."""
+
+    default_hint = "falq doctor tells whether fal can be reached"
 
 
 class RedisUnavailableError(UnreachableError):

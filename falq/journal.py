@@ -116,17 +116,21 @@ class Journal(Records):
         Returns:
             The phase it was in; None if there is no such job.
         """
+        account, model_id = self._origin_of(job_id)
         error = JobCancelledError(
-            "cancelled before anything was sent", "nothing is billed", job_id=job_id
+            "cancelled before anything was sent",
+            "nothing is billed",
+            job_id=job_id,
+            model_id=model_id,
         )
-        said = self._scripts.run(
-            "cancel", [self._account_of(job_id), job_id, _json(error.to_dict())]
-        )
+        said = self._scripts.run("cancel", [account, job_id, _json(error.to_dict())])
         return None if said == b"gone" else Phase(said.decode())
 
-    def _account_of(self, job_id: str) -> str:
-        stored: Any = self._redis.hget(keys.job(job_id), "account")
-        return stored.decode() if stored else self._account
+    def _origin_of(self, job_id: str) -> tuple[str, str | None]:
+        """Give a job's account and its model, where they are known."""
+        stored: Any = self._redis.hmget(keys.job(job_id), "account", "model_id")
+        account, model_id = (value.decode() if value else None for value in stored)
+        return account or self._account, model_id
 
     def reopen(self, job_id: str, to: Phase, fields: Mapping[str, Any]) -> None:
         """Bring an ended or unknown job back; only because a person or a tool asks for it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from difflib import get_close_matches
 
 from redis import Redis
@@ -39,7 +40,11 @@ def _account_with(redis: Redis, settings: Settings, queue: str) -> str:
         return having[0]
     if having:
         raise UsageError(f"{len(having)} accounts have {queue!r}", "set FAL_KEY to say which")
-    known = sorted({name for each in names.values() for name in each})
-    close = get_close_matches(queue, known, n=1)
+    raise no_such_queue(queue, {name for each in names.values() for name in each})
+
+
+def no_such_queue(queue: str, known: Collection[str]) -> UsageError:
+    """Make the error for a queue that there is not, with the one that may be meant."""
+    close = get_close_matches(queue, sorted(known), n=1)
     hint = f"did you mean {close[0]}?" if close else "falq status shows the queues"
-    raise UsageError(f"there is no queue {queue!r}", hint)
+    return UsageError(f"there is no queue {queue!r}", hint)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from redis import Redis
 
 from falq import keys
 from falq.errors import UsageError
-from falq.phases import Phase
 from falq.record import JobRecord, read_record
 
 
@@ -56,19 +55,25 @@ class Records:
         return None if place is None else int(place)
 
     def jobs(
-        self, *, limit: int = 50, phase: Phase | None = None, queue: str | None = None
+        self,
+        *,
+        limit: int = 50,
+        fits: Callable[[JobRecord], bool] = lambda _: True,
+        since_at: float | None = None,
     ) -> list[JobRecord]:
-        """List records, newest first."""
+        """List records, newest first.
+
+        Args:
+            limit: At most so many.
+            fits: Which.
+            since_at: Nothing older is looked at.
+        """
         found: list[JobRecord] = []
         for ids in self._newest(limit):
-            wanted = (
-                record
-                for record in self.read_many(ids)
-                if (phase is None or record.phase == phase)
-                and (queue is None or record.queue == queue)
-            )
-            found.extend(wanted)
-            if len(found) >= limit:
+            records = self.read_many(ids)
+            found.extend(record for record in records if fits(record))
+            too_old = since_at is not None and any(each.created_at < since_at for each in records)
+            if len(found) >= limit or too_old:
                 break
         return found[:limit]
 

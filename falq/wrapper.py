@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from falq.cli.call_options import call_options, read_arguments
-from falq.errors import ConfigurationError, FalqError, UsageError
+from falq.cli.call_options import call_options, read_arguments, refuse_contradictions
+from falq.errors import ConfigurationError, FalqError, UsageError, concerning
 from falq.schema.examples import part_example
 from falq.schema.fields import Field, read_fields
 from falq.schema.flag_values import value_from_text, values_from_texts
@@ -63,8 +63,10 @@ def wrapper_command(lock: SchemaLock, skill: str, folder: Path) -> click.Command
     by_name = {f"{_PREFIX}{index}": field for index, field in enumerate(fields)}
 
     def callback(**given: Any) -> int:
+        refuse_contradictions(given)
         inputs = {field.name: given.pop(key) for key, field in by_name.items() if key in given}
-        return _call(lock, skill, folder, inputs, given)
+        with concerning(model_id=lock.model_id):
+            return _call(lock, skill, folder, inputs, given)
 
     make = click.command(skill, cls=_WrapperCommand, help=_about(lock))
     command = make(call_options(callback))

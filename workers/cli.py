@@ -13,6 +13,7 @@ import click
 
 from falq import __version__
 from falq.background import SingleInstance, find_instance, spawn_detached
+from falq.cli.call_options import some_text
 from falq.cli.show import Voice, emit
 from falq.embedded import ensure_server, find_server, stop_server
 from falq.errors import UnreachableError, UsageError
@@ -38,7 +39,12 @@ _CONCURRENCY = click.option(
 @click.command()
 @click.option("--background", is_flag=True, help="Run as a daemon, one per FALQ_HOME.")
 @_CONCURRENCY
-@click.option("--queues", metavar="PATTERN", help="Serve only queues that match, such as 'flux*'.")
+@click.option(
+    "--queues",
+    type=some_text("--queues", "a pattern such as 'flux*'"),
+    metavar="PATTERN",
+    help="Serve only queues that match, such as 'flux*'.",
+)
 @click.option("--burst", is_flag=True, help="End when nothing waits.")
 @click.option(
     "--idle-exit", type=click.FloatRange(min=1), hidden=True, help="End when idle so long."

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from falq.cli.call_options import call_options, read_arguments
+from falq.cli.call_options import call_options, read_arguments, refuse_contradictions
 from falq.cli.progress import Progress
-from falq.cli.show import Voice, emit, fail
-from falq.errors import FalqError, UsageError
+from falq.cli.show import Voice, emit, show_error
+from falq.errors import FalqError, UsageError, concerning
 from falq.model_id import parse_model_id
 
 #: Exit code by the status of an outcome (design 1.4).
@@ -34,7 +34,9 @@ _CONFIG = click.option(
 @call_options
 def call(model_id: str, queue_config: Path | None, **options: Any) -> int:
     """Make one call and save its files."""
-    arguments = read_arguments(options.pop("args"), options.pop("args_file"))
+    refuse_contradictions(options)
+    with concerning(model_id=model_id):
+        arguments = read_arguments(options.pop("args"), options.pop("args_file"))
     return run_call(
         model_id=model_id, arguments=arguments, options=options, queue_config_path=queue_config
     )
@@ -48,7 +50,10 @@ def submit(model_id: str, queue_config: Path | None, **options: Any) -> int:
     """Enqueue a call and print its ticket; exit 0."""
     if options["no_queue"]:
         raise UsageError("falq submit puts a call into the queue: --no-queue does not fit")
-    arguments = read_arguments(options.pop("args"), options.pop("args_file"))
+    if options["wait_s"] is not None:
+        raise UsageError("falq submit does not wait: --wait does not fit", "falq call --wait S")
+    with concerning(model_id=model_id):
+        arguments = read_arguments(options.pop("args"), options.pop("args_file"))
     options["no_wait"] = True
     code = run_call(
         model_id=model_id, arguments=arguments, options=options, queue_config_path=queue_config
@@ -82,7 +87,7 @@ def run_call(
     state = _Running(progress)
 
     def run() -> dict[str, Any]:
-        with progress:
+        with progress, concerning(model_id=model_id):
             return state.run(model_id, arguments, options, skill, queue_config_path, input_schema)
 
     try:
@@ -92,23 +97,20 @@ def run_call(
 
 
 def print_outcome(run: Callable[[], dict[str, Any]]) -> int:
-    """Print what a job came to, and give the exit code."""
+    """Print what a job came to, and give the exit code.
+
+    Raises:
+        FalqError: There was no job that came to anything; ``falq.cli.main.run`` prints it.
+    """
     try:
         shown = run()
     except FalqError as error:
-        return _fail(error)
+        if error.outcome is None:
+            raise
+        emit(error.outcome)
+        return show_error(error)
     emit(shown)
     return EXIT_CODES.get(str(shown["status"]), 1)
-
-
-def _fail(error: FalqError) -> int:
-    """Show a failed job: its whole outcome for programs, one line for people."""
-    from falq.cli.show import show_error
-
-    if error.outcome is None:
-        return fail(error)
-    emit(error.outcome)
-    return show_error(error)
 
 
 class _Running:

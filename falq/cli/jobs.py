@@ -1,4 +1,4 @@
-"""``falq wait``, ``result``, ``cancel``, ``jobs``, ``resolve``: a job from any shell or machine."""
+"""``falq wait``, ``result``, ``cancel``, ``resolve``: one job from any shell or machine."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from falq import call_values
+from falq.cli.call_options import JSON_ANYWAY, seconds
 from falq.cli.progress import Progress
-from falq.cli.show import Voice, as_table, emit, emit_table
+from falq.cli.show import Voice, emit
 from falq.errors import UsageError
 from falq.meeting import part_ways
 from falq.phases import TERMINAL, Phase
 
-_JSON = click.option("--json", "json_wanted", is_flag=True, help="Print JSON on a terminal too.")
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress, no talk.")
 #: Another machine's worker answers a cancel within this time, or later, seconds.
 _CANCEL_S = 35.0
@@ -35,7 +36,13 @@ def _open(settings: Any) -> Any:
 
 @click.command()
 @click.argument("job")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Then print a ticket.")
+@click.option(
+    "--timeout",
+    type=seconds("--timeout", call_values.wait),
+    metavar="S",
+    help="Then print a ticket.",
+)
+@JSON_ANYWAY
 @_QUIET
 def wait(job: str, timeout: float | None, quiet: bool) -> int:
     """Wait for a JOB and print its outcome."""
@@ -55,6 +62,7 @@ def wait(job: str, timeout: float | None, quiet: bool) -> int:
 @click.command()
 @click.argument("job")
 @click.option("-o", "--output", metavar="DIR", help="Where to; default: as the call said.")
+@JSON_ANYWAY
 @_QUIET
 def result(job: str, output: str | None, quiet: bool) -> int:
     """Fetch the result and files of a JOB, without a new call.
@@ -77,6 +85,7 @@ def result(job: str, output: str | None, quiet: bool) -> int:
 
 @click.command()
 @click.argument("job")
+@JSON_ANYWAY
 @_QUIET
 def cancel(job: str, quiet: bool) -> int:
     """Cancel a JOB: at once while it waits, by fal's leave once it was sent."""
@@ -106,9 +115,16 @@ def cancel_job(job_id: str) -> dict[str, Any]:
         "job_id": job_id,
         "phase": record.phase,
         "request_id": record.request_id,
-        "may_be_billed": record.sent,
+        "may_be_billed": _may_be_billed(record),
         "message": said,
     }
+
+
+def _may_be_billed(record: Any) -> bool:
+    """Tell as the job itself does: one whose request never left owes nothing."""
+    if record.error is not None:
+        return bool(record.error.get("may_be_billed"))
+    return bool(record.sent)
 
 
 def _await_cancel(caller: Any, job_id: str) -> tuple[str, str, Any]:
@@ -127,49 +143,11 @@ def _await_cancel(caller: Any, job_id: str) -> tuple[str, str, Any]:
 
 
 @click.command()
-@click.option("--unknown", is_flag=True, help="Only those whose outcome is unknown.")
-@click.option("--phase", type=click.Choice([phase.value for phase in Phase]), help="Filter.")
-@click.option("--queue", metavar="QUEUE", help="Only of one queue.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, metavar="N", help="At most.")
-@_JSON
-def jobs(
-    unknown: bool, phase: str | None, queue: str | None, limit: int, json_wanted: bool
-) -> None:
-    """List jobs, newest first."""
-    from falq.redis_link import translate_redis_errors
-
-    with _open(_settings()) as caller, translate_redis_errors():
-        if unknown:
-            found = caller.journal.unknown()
-        else:
-            wanted = Phase(phase) if phase else None
-            found = caller.journal.jobs(limit=limit, phase=wanted, queue=queue)
-    rows = [_row(record) for record in found]
-    if as_table(json_wanted):
-        emit_table(list(rows[0]) if rows else ["no jobs"], [list(row.values()) for row in rows])
-    else:
-        emit(rows)
-
-
-def _row(record: Any) -> dict[str, Any]:
-    created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created_at))
-    message = (record.error or {}).get("message")
-    return {
-        "job_id": record.job_id,
-        "phase": record.phase,
-        "model_id": record.model_id,
-        "queue": record.queue,
-        "created": created,
-        "request_id": record.shown_request_id,
-        "error": message,
-    }
-
-
-@click.command()
 @click.argument("job")
 @click.option("--resend", is_flag=True, help="Send it once more; it may be paid twice.")
 @click.option("--fail", is_flag=True, help="Give it up.")
 @click.option("--request-id", metavar="ID", help="Go on with this request of fal's.")
+@JSON_ANYWAY
 @_QUIET
 def resolve(job: str, resend: bool, fail: bool, request_id: str | None, quiet: bool) -> None:
     """Decide about a JOB whose outcome is unknown."""

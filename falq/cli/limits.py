@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from falq.cli.call_options import JSON_ANYWAY
 from falq.cli.show import Voice, emit
 from falq.errors import UsageError
 
@@ -19,6 +20,7 @@ _HELP = "  QUEUE is a name that falq status shows, or @ for all queues of the ac
 
 @click.command(help=f"Start no more jobs of QUEUE; those that run go on.\n\n{_HELP}")
 @click.argument("queue")
+@JSON_ANYWAY
 @_QUIET
 def pause(queue: str, quiet: bool) -> None:
     """Start no more jobs of a queue, on any machine."""
@@ -28,6 +30,7 @@ def pause(queue: str, quiet: bool) -> None:
 
 @click.command(help=f"Start jobs of QUEUE again.\n\n{_HELP}")
 @click.argument("queue")
+@JSON_ANYWAY
 @_QUIET
 def resume(queue: str, quiet: bool) -> None:
     """Start jobs of a queue again, on any machine."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from falq.cli import interrupt
 from falq.cli.show import fail
 from falq.errors import FalqError, UsageError
 
@@ -29,7 +30,7 @@ COMMANDS = {
     "wait": ("falq.cli.jobs:wait", "Wait for a job, from any shell or machine."),
     "result": ("falq.cli.jobs:result", "Fetch a job's result and files, without a new call."),
     "cancel": ("falq.cli.jobs:cancel", "Cancel a job."),
-    "jobs": ("falq.cli.jobs:jobs", "List jobs."),
+    "jobs": ("falq.cli.job_list:jobs", "List jobs."),
     "resolve": ("falq.cli.jobs:resolve", "Decide about a job whose outcome is unknown."),
     "upload": ("falq.cli.upload:upload", "Upload files to fal's storage."),
     "worker": ("workers.cli:worker", "Run a worker."),
@@ -62,6 +63,7 @@ class _LazyGroup(click.Group):
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        interrupt.hear()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -97,13 +99,15 @@ def run(command: click.Command, args: Sequence[str], prog_name: str = "falq") ->
         outcome: Any = command.main(args=list(args), prog_name=prog_name, standalone_mode=False)
     except click.exceptions.Exit as end:
         return int(end.exit_code)
-    except click.Abort:
-        return 130
+    except click.Abort as end:
+        # click takes an EOFError, such as damaged bytecode, for Ctrl-C.
+        cause = end.__cause__
+        return fail(known_error(cause)) if isinstance(cause, EOFError) else interrupt.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001  # no traceback reaches a user
-        return fail(known_error(error))
+        return fail(known_error(error), json_wanted="--json" in args)
     return outcome if isinstance(outcome, int) else 0
 
 

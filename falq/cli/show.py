@@ -56,10 +56,23 @@ def as_table(json_wanted: bool) -> bool:
     return sys.stdout.isatty() and not json_wanted
 
 
+def table_width() -> int:
+    """Give how many columns the terminal of stdout has."""
+    from rich.console import Console
+
+    return Console().width
+
+
 def emit_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, whole: Collection[str] = ()
 ) -> None:
-    """Print a table on stdout; columns named in ``whole`` are never broken over lines."""
+    """Print a table on stdout.
+
+    Args:
+        columns: Their names.
+        rows: A cell for each.
+        whole: Columns that are copied from, so that nothing may break them over lines.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -77,13 +90,12 @@ def show_error(error: FalqError) -> int:
     """Print an error's line and hint on stderr, and give its exit code."""
     print(f"{styled('error:', '31')} {error.message}", file=sys.stderr)  # noqa: T201
     if error.hint:
-        hint = error.hint.replace("JOB", error.job_id) if error.job_id else error.hint
-        print(f"{styled('hint:', '36')} {hint}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"{styled('hint:', '36')} {error.filled_hint}", file=sys.stderr, flush=True)  # noqa: T201
     return error.exit_code
 
 
-def fail(error: FalqError) -> int:
+def fail(error: FalqError, *, json_wanted: bool = False) -> int:
     """Show an error to people and, as the failed result, to programs."""
-    if not sys.stdout.isatty():
+    if json_wanted or not sys.stdout.isatty():
         emit({"status": "FAILED", "error": error.to_dict()})
     return show_error(error)

@@ -83,7 +83,7 @@ def _add_errors(app: Flask, source: RedisSource) -> None:
     def unavailable(error: Exception) -> tuple[Response, int]:
         source.drop()
         known = error if isinstance(error, RedisUnavailableError) else redis_error(error)
-        return jsonify(error=known.message, hint=known.hint), 503
+        return jsonify(error=known.message, hint=known.filled_hint), 503
 
     app.register_error_handler(RedisUnavailableError, unavailable)
     app.register_error_handler(RedisError, unavailable)

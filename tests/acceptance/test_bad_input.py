@@ -110,7 +110,9 @@ def test_a_disk_that_is_full_keeps_the_result_and_says_so(
     falq = [sys.executable, "-m", "falq", *home.call_line(MODEL, arguments, "--no-queue")]
     process = subprocess.Popen(
         ["sh", "-c", 'ulimit -f 4; exec "$@"', "sh", *falq],
-        env=home.environ(), cwd=home.root, text=True, stdin=subprocess.DEVNULL,
+        # Python would leave truncated bytecode of falq behind, too.
+        env=home.environ(PYTHONDONTWRITEBYTECODE="1"), cwd=home.root, text=True,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     home.processes.append(process)

@@ -225,6 +225,14 @@ def test_a_timeout_says_how_to_fetch_the_result_later():
     assert planner.out_of_time(dataclasses.replace(record, resumed_at=8.0), 11.0, 1, None) is None
 
 
+def test_ids_are_filled_into_a_hint_and_into_no_other_word():
+    hint = "falq result JOB; falq schema MODEL_ID; FAL_QUEUE_JOB_TIMEOUT; --request-id ID"
+    error = NetworkError("late", hint)
+    assert error.to_dict()["hint"] == hint
+    filled = error.about(job_id="j1", model_id="a/b").to_dict()["hint"]
+    assert filled == "falq result j1; falq schema a/b; FAL_QUEUE_JOB_TIMEOUT; --request-id ID"
+
+
 def test_look_ups_are_spread_over_the_grace_period_and_end():
     waits = [planner.look_up_wait_s(0.0, 30.0, tries) for tries in range(11)]
     assert waits[0] == 0

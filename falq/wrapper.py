@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from falq.cli.call_options import call_options, read_arguments, refuse_contradictions
-from falq.errors import ConfigurationError, FalqError, UsageError, concerning
+from falq.errors import ConfigurationError, FalqError, UsageError
 from falq.schema.examples import part_example
 from falq.schema.fields import Field, read_fields
 from falq.schema.flag_values import value_from_text, values_from_texts
@@ -65,8 +65,7 @@ def wrapper_command(lock: SchemaLock, skill: str, folder: Path) -> click.Command
     def callback(**given: Any) -> int:
         refuse_contradictions(given)
         inputs = {field.name: given.pop(key) for key, field in by_name.items() if key in given}
-        with concerning(model_id=lock.model_id):
-            return _call(lock, skill, folder, inputs, given)
+        return _call(lock, skill, folder, inputs, given)
 
     make = click.command(skill, cls=_WrapperCommand, help=_about(lock))
     command = make(call_options(callback))
@@ -97,7 +96,6 @@ class _Unready(click.Command):
             known = known_error(error).about(model_id=self._model_id)
             if isinstance(known, UsageError) and (known is not error or not known.hint):
                 known.hint = "nothing was sent; --help lists what fits"
-            known.hint = known.hint.replace("MODEL_ID", self._model_id or "MODEL_ID")
             raise known from error
 
     def _main(self, *args: Any, **kwargs: Any) -> Any:

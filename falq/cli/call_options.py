@@ -47,8 +47,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 MAX_ARGUMENTS_BYTES = 32 * 1024 * 1024
 
 _JSON_HINT = (
-    """nothing was sent; in single quotes for the shell: --args '{"prompt": "a cat"}', """
-    "or from a file: --args-file FILE"
+    """nothing was sent; for the shell in single quotes: --args '{"prompt": "a cat"}', """
+    "or --args-file FILE; --help lists the flags"
 )
 
 _OPTIONS = (

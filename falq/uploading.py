@@ -13,6 +13,7 @@ from falq.errors import ArgumentsError, RedisUnavailableError
 from falq.files.media_fields import Keys, find_local, with_urls
 from falq.schema.media import media_kind
 from falq.settings import Settings
+from falq.upload_fields import place_promised, shown
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 OnEvent = Callable[[Mapping[str, Any]], None]
 #: Fal keeps files longer; the address of a content is used again for a day, seconds.
 UPLOAD_CACHE_S = 86_400
-#: A value that is no path may be a whole file in base64.
-_SHOWN_CHARS = 120
 
 
 class MemoryUploadCache:
@@ -88,57 +87,23 @@ def with_uploads(
     Args:
         settings: Whose key uploads.
         arguments: As the caller gave them.
-        upload_fields: ``NAME=PATH`` of ``--upload-field``.
+        upload_fields: ``NAME=PATH`` of ``--upload-field``; see ``falq.upload_fields``.
         input_schema: The model's; tells media fields beside their names.
         on_event: Is told of each file.
         fresh: Send each file, even one that was sent within a day.
 
     Raises:
-        ArgumentsError: A file is missing, empty, unreadable or no file; nothing was sent.
+        ArgumentsError: A file is missing, empty, unreadable or no file, or there is no such
+            field; nothing was sent.
         AccountError: There is no key to upload with, or fal refuses it.
     """
     properties = (input_schema or {}).get("properties") or {}
-    promised = promised_values(upload_fields, input_schema)
-    rest = {name: value for name, value in arguments.items() if name not in promised}
-    paths = _paths_in(rest, properties) | _paths_of(promised)
+    placed, promised = place_promised(arguments, upload_fields, input_schema)
+    paths = _paths_in(placed, properties) | promised
     if not paths:
         return arguments
     urls = upload_all(settings, list(paths.values()), on_event, fresh=fresh)
-    return with_urls({**arguments, **promised}, dict(zip(paths, urls, strict=True)))
-
-
-def promised_values(
-    upload_fields: Sequence[str], input_schema: Mapping[str, Any] | None
-) -> dict[str, str | list[str]]:
-    """Give what ``--upload-field`` makes of fields, with paths where addresses will stand.
-
-    A field that takes a list gets one; without a schema, one that is given more than once
-    or whose name says ``_urls``.
-
-    >>> promised_values(["image_url=a.png", "image_urls=b.png"], None)
-    {'image_url': 'a.png', 'image_urls': ['b.png']}
-
-    Raises:
-        ArgumentsError: One is not ``NAME=PATH``.
-    """
-    paths: dict[str, list[str]] = {}
-    for field in upload_fields:
-        name, path = _named(field)
-        paths.setdefault(name, []).append(path)
-    lists = {name: _takes_list(name, len(given), input_schema) for name, given in paths.items()}
-    return {name: given if lists[name] else given[0] for name, given in paths.items()}
-
-
-def _takes_list(name: str, count: int, input_schema: Mapping[str, Any] | None) -> bool:
-    from falq.schema.fields import read_fields
-
-    known = {field.name: field for field in read_fields(dict(input_schema or {}))}
-    if name not in known:
-        return count > 1 or name.endswith("_urls")
-    takes = "array" in known[name].kinds
-    if count > 1 and not takes:
-        raise ArgumentsError(f"--upload-field {name} is given {count} times: it takes one file")
-    return takes and (count > 1 or "string" not in known[name].kinds)
+    return with_urls(placed, dict(zip(paths, urls, strict=True)))
 
 
 def _paths_in(arguments: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[Keys, str]:
@@ -146,21 +111,11 @@ def _paths_in(arguments: Mapping[str, Any], properties: Mapping[str, Any]) -> di
     for value in local:
         if not value.found and not _exists(value.path):
             raise ArgumentsError(
-                f"{value.field} is {_shown(value.path)}: there is no such file,"
+                f"{value.field} is {shown(value.path)}: there is no such file,"
                 " and it is no address",
                 "give a path to a file, an https:// address or a data: URI",
             )
     return {value.keys: value.path for value in local}
-
-
-def _paths_of(promised: Mapping[str, str | list[str]]) -> dict[Keys, str]:
-    found: dict[Keys, str] = {}
-    for name, value in promised.items():
-        if isinstance(value, str):
-            found[(name,)] = value
-        else:
-            found |= {(name, index): path for index, path in enumerate(value)}
-    return found
 
 
 def _is_file(path: str) -> bool:
@@ -176,17 +131,6 @@ def _exists(path: str) -> bool:
         return os.path.lexists(Path(path).expanduser())
     except (OSError, RuntimeError, ValueError):
         return False
-
-
-def _shown(path: str) -> str:
-    return repr(path) if len(path) <= _SHOWN_CHARS else f"{path[:_SHOWN_CHARS]!r}…"
-
-
-def _named(field: str) -> tuple[str, str]:
-    name, equals, path = field.partition("=")
-    if not (name and equals and path):
-        raise ArgumentsError(f"--upload-field {_shown(field)}: expected NAME=PATH")
-    return name, path
 
 
 def upload_all(

@@ -215,11 +215,11 @@ def _call(
     from falq.cli.call import run_call
     from falq.cli.show import Voice
     from falq.schema.checking import check_arguments, with_required_defaults
-    from falq.uploading import promised_values
+    from falq.upload_fields import place_promised
 
     arguments = _arguments(lock, inputs, options)
     arguments = with_required_defaults(arguments, lock.schema.input)
-    candidate = {**arguments, **promised_values(options["upload_field"], lock.schema.input)}
+    candidate, _ = place_promised(arguments, options["upload_field"], lock.schema.input)
     voice = Voice(quiet=options["quiet"])
     renew = f"schema of {lock.locked_on}; renew: falq generate -m {lock.model_id}"
     hint = f"nothing was sent; --help lists what fits ({renew})"

@@ -1,10 +1,13 @@
 """Which arguments of a call are local files, before anything is sent."""
 
+import copy
+
 import pytest
 
 from falq.errors import ArgumentsError, MissingKeyError
 from falq.settings import Settings
-from falq.uploading import MemoryUploadCache, promised_values, with_uploads
+from falq.upload_fields import place_promised, promised_values
+from falq.uploading import MemoryUploadCache, with_uploads
 
 SCHEMA = {
     "type": "object",
@@ -49,6 +52,49 @@ def test_an_upload_field_is_name_and_path(field):
 def test_a_field_for_one_file_takes_no_two():
     with pytest.raises(ArgumentsError, match="given 2 times"):
         promised_values(["image_url=a.png", "image_url=b.png"], SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "schema"),
+    [
+        ({}, "image_urll=a.png", None),
+        ({}, "imge_url=a.png", None),
+        ({}, "prompt=a.png", None),
+        ({}, "image_urll=a.png", SCHEMA),
+        ({}, "seed=a.png", SCHEMA),
+        ({}, "loras[0].path=a.bin", None),
+        ({"loras": [{}]}, "loras[1].path=a.bin", None),
+        ({"loras": [{}]}, "loras.path=a.bin", None),
+        ({"loras": "x"}, "loras[0]=a.bin", None),
+        ({}, "a b=a.png", None),
+        ({}, "image_url[=a.png", None),
+    ],
+)
+def test_a_name_that_no_model_has_is_refused_before_anything_is_sent(arguments, field, schema):
+    with pytest.raises(ArgumentsError, match="--upload-field"):
+        place_promised(arguments, [field], schema)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "keys"),
+    [
+        ({}, "image_url=f", ("image_url",)),
+        ({}, "controlImage2=f", ("controlImage2",)),
+        ({}, "image_urls=f", ("image_urls", 0)),
+        ({"weird": ""}, "weird=f", ("weird",)),
+        ({"loras": [{"path": "u/a"}]}, "loras[0].path=f", ("loras", 0, "path")),
+        ({"elements": {}}, "elements.front=f", ("elements", "front")),
+        ({"images": ["x", "y"]}, "images[1]=f", ("images", 1)),
+    ],
+)
+def test_a_field_may_lie_within_the_arguments(arguments, field, keys):
+    before = copy.deepcopy(arguments)
+    placed, found = place_promised(arguments, [field], None)
+    assert found == {keys: "f"}
+    for key in keys:
+        placed = placed[key]
+    assert placed == "f"
+    assert arguments == before
 
 
 def test_arguments_without_local_files_need_no_key(keyless):

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 #: What to do where an error does not say it, by what was looked at.
 _ADVICE = {
     "settings": "correct that variable, or unset it: docs/reference.md lists all of them",
-    "key": "check the network, HTTPS_PROXY and FALQ_FAL_URL; calls fail until fal answers",
+    "key": "check the network (falq uses no proxy) and FALQ_FAL_URL; calls fail until fal answers",
     "Redis": "see whether it runs and what its log says; check FALQ_REDIS_URL and FALQ_HOME",
     "writes": "falq needs a Redis that takes its writes: see that server's log and its ACL",
 }

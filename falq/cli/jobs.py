@@ -10,6 +10,7 @@ import click
 
 from falq import call_values
 from falq.cli.call_options import JSON_ANYWAY, seconds
+from falq.cli.completing import job_ids
 from falq.cli.progress import Progress
 from falq.cli.show import Voice, emit
 from falq.errors import UsageError
@@ -35,7 +36,7 @@ def _open(settings: Any) -> Any:
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", shell_complete=job_ids)
 @click.option(
     "--timeout",
     type=seconds("--timeout", call_values.wait),
@@ -60,7 +61,7 @@ def wait(job: str, timeout: float | None, quiet: bool) -> int:
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", shell_complete=job_ids)
 @click.option("-o", "--output", metavar="DIR", help="Where to; default: as the call said.")
 @JSON_ANYWAY
 @_QUIET
@@ -84,7 +85,7 @@ def result(job: str, output: str | None, quiet: bool) -> int:
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", shell_complete=job_ids)
 @JSON_ANYWAY
 @_QUIET
 def cancel(job: str, quiet: bool) -> int:
@@ -143,7 +144,7 @@ def _await_cancel(caller: Any, job_id: str) -> tuple[str, str, Any]:
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", shell_complete=job_ids)
 @click.option("--resend", is_flag=True, help="Send it once more; it may be paid twice.")
 @click.option("--fail", is_flag=True, help="Give it up.")
 @click.option("--request-id", metavar="ID", help="Go on with this request of fal's.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from falq.cli.call_options import JSON_ANYWAY
+from falq.cli.completing import queue_names
 from falq.cli.show import Voice, emit
 from falq.errors import UsageError
 
@@ -19,7 +20,7 @@ _HELP = "  QUEUE is a name that falq status shows, or @ for all queues of the ac
 
 
 @click.command(help=f"Start no more jobs of QUEUE; those that run go on.\n\n{_HELP}")
-@click.argument("queue")
+@click.argument("queue", shell_complete=queue_names)
 @JSON_ANYWAY
 @_QUIET
 def pause(queue: str, quiet: bool) -> None:
@@ -29,7 +30,7 @@ def pause(queue: str, quiet: bool) -> None:
 
 
 @click.command(help=f"Start jobs of QUEUE again.\n\n{_HELP}")
-@click.argument("queue")
+@click.argument("queue", shell_complete=queue_names)
 @JSON_ANYWAY
 @_QUIET
 def resume(queue: str, quiet: bool) -> None:

@@ -19,8 +19,10 @@ from typing import Any, Self
 
 import httpcore
 
-#: The buffer of a stream that carries large bodies.
+#: The buffer of a stream from which a large body is taken.
 BUFFER_BYTES = 1024 * 1024
+#: The buffer until then: bytearray(n) touches all of its memory, and streams are many.
+START_BYTES = 64 * 1024
 #: The next address of a host is tried when one has not answered for so long, seconds
 #: (RFC 8305).
 _NEXT_ADDRESS_S = 0.25
@@ -36,7 +38,8 @@ class _Receiver(asyncio.BufferedProtocol):
         self.filled = 0
         self.ended = False
         self.failure: Exception | None = None
-        self._buffer = bytearray(buffer_bytes)
+        self._buffer = bytearray(min(START_BYTES, buffer_bytes))
+        self._whole_bytes = buffer_bytes
         self._wanted = 1
         self._reader: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -45,6 +48,14 @@ class _Receiver(asyncio.BufferedProtocol):
     def size(self) -> int:
         """Bytes that it can hold."""
         return len(self._buffer)
+
+    def grow(self) -> None:
+        """Make room for a large body."""
+        if self.size < self._whole_bytes:
+            given, self._buffer = self._buffer, bytearray(self._whole_bytes)
+            self._buffer[: self.filled] = given[: self.filled]
+            if self.transport is not None and not self.ended:
+                self.transport.resume_reading()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream's transport is one
@@ -151,6 +162,7 @@ class Stream(httpcore.AsyncNetworkStream):
 
     async def take(self, left: int, timeout: float | None = None) -> bytearray:
         """Give a full buffer, or as much as is ``left`` of the body; nothing at the end."""
+        self._receiver.grow()
         return await self._received(left, min(left, self._receiver.size), timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:

@@ -17,6 +17,7 @@ import httpcore
 import httpx
 import pytest
 
+from falq import stream as stream_module
 from falq.errors import DownloadError, OutputError
 from falq.files import pinned
 from falq.files.artifacts import Artifact
@@ -134,6 +135,21 @@ async def test_small_and_large_bodies_arrive_as_they_were_sent(server, tmp_path)
         assert saved.sha256 == hashlib.sha256(body).hexdigest()
         assert Path(saved.path).read_bytes() == body
         Path(saved.path).unlink()
+
+
+async def test_a_stream_takes_much_memory_only_when_much_is_taken(server):
+    async def handler(writer):
+        writer.write(bytes(300_000))
+        await writer.drain()
+
+    server.handlers["/a"] = handler
+    stream = await Stream.connect("127.0.0.1", server.port, 5)
+    assert stream._receiver.size < 100_000
+    await stream.write(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+    first = await stream.read(1000, 5)
+    assert len(first) + len(await stream.take(300_000 - len(first), 5)) == 300_000
+    assert stream._receiver.size == stream_module.BUFFER_BYTES
+    await stream.aclose()
 
 
 async def test_files_of_one_host_share_a_connection(server, tmp_path):

@@ -166,7 +166,12 @@ class Caller:
         enqueued = self._enqueue(new)
         if listens:
             self._listening.to(enqueued.job_id)
-        self.see_to_worker()
+        try:
+            self.see_to_worker()
+        except FalqError as error:
+            error.hint = f"the job waits: falq wait JOB, or falq cancel JOB; {error.hint}"
+            error.about(job_id=enqueued.job_id)
+            raise
         return enqueued
 
     def _enqueue(self, new: door.NewJob) -> door.Enqueued:

@@ -79,12 +79,12 @@ class EventFormatter(logging.Formatter):
         return "".join(char if char.isprintable() else " " for char in text)
 
 
-def configure_logging(form: str, secrets: Iterable[str] = ()) -> None:
+def configure_logging(form: str, secrets: Iterable[str] = (), level: int = logging.INFO) -> None:
     """Send falq's and RQ's log lines to stderr in one form; called by a composition root."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(EventFormatter("json" if form == "json" else "text", secrets))
     for name in ("falq", "rq"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
         logger.propagate = False

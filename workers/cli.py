@@ -5,30 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
-import time
 from typing import TYPE_CHECKING
 
 import click
 
 from falq import __version__
-from falq.background import SingleInstance, find_instance, spawn_detached
+from falq.background import SingleInstance, find_instance
 from falq.cli.call_options import some_text
 from falq.cli.show import Voice, emit
-from falq.embedded import ensure_server, find_server, stop_server
-from falq.errors import UnreachableError, UsageError
-from falq.home import ensure_home, log_directory
+from falq.embedded import find_server, stop_server
+from falq.errors import UsageError
+from falq.home import ensure_home
+from falq.logs import configure_logging
 from falq.settings import Settings
+from workers.launching import instance_name, start_background
 
 if TYPE_CHECKING:
     from falq.admission import Admission
 
 log = logging.getLogger("falq.worker")
 
-#: A worker that falq started by itself ends after so long without a job, seconds.
-IDLE_EXIT_S = 15 * 60.0
-#: A background worker is up within this time, or something is wrong with it, seconds.
-START_S = 15.0
 
 _CONCURRENCY = click.option(
     "--concurrency", type=click.IntRange(1, 10_000), default=1000, show_default=True, metavar="N",
@@ -69,14 +65,17 @@ def worker(
         if burst:
             raise UsageError("--background and --burst exclude each other")
         pid = start_background(settings, _flags(concurrency, queues, log_format))
+        _tell_up(settings, pid)
         Voice(quiet=quiet).say(f"worker runs in the background (pid {pid})")
         return
     home = ensure_home(settings.home)
+    level = logging.WARNING if quiet else logging.INFO
+    configure_logging(log_format, [settings.require_key()], level)
     if idle_exit is None:
-        run_worker(settings, concurrency, queues, burst, None, log_format)
+        run_worker(settings, concurrency, queues, burst, None)
         return
     with SingleInstance(home, instance_name(settings)):
-        run_worker(settings, concurrency, queues, burst, idle_exit, log_format)
+        run_worker(settings, concurrency, queues, burst, idle_exit)
     if settings.embedded and find_instance(home, instance_name(settings)) is None:
         stop_server(home, only_if_unused=True)
 
@@ -92,7 +91,6 @@ def run_worker(
     queues: str | None,
     burst: bool,
     idle_exit_s: float | None,
-    log_format: str,
 ) -> None:
     """Run a worker in this process until it ends.
 
@@ -100,11 +98,9 @@ def run_worker(
         ConfigurationError: The server would evict jobs, or is too old.
         RedisUnavailableError: Redis cannot be reached.
     """
-    from falq.logs import configure_logging
     from falq.redis_link import check_server, connect, redis_address, translate_redis_errors
     from workers.building import build_engine
 
-    configure_logging(log_format, [settings.require_key()])
     redis = connect(settings, role="worker")
     with translate_redis_errors():
         facts = check_server(redis)
@@ -140,43 +136,9 @@ def set_account_cap(admission: Admission, settings: Settings) -> None:
         )  # fmt: skip
 
 
-def instance_name(settings: Settings) -> str:
-    """Name the one background worker of a home; another account has its own."""
-    return f"worker-{settings.account}"
-
-
-def start_background(settings: Settings, flags: list[str] | None = None) -> int:
-    """Start the background worker of this home unless it runs; give its pid.
-
-    Raises:
-        UnreachableError: It did not come up; the log tells why.
-    """
-    home = ensure_home(settings.home)
-    name = instance_name(settings)
-    running = find_instance(home, name)
-    if running is not None:
-        return running
-    if settings.embedded:
-        ensure_server(home)
-    log = log_directory(home) / f"{name}.log"
-    argv = [sys.executable, "-m", "falq", "worker", "--idle-exit", str(IDLE_EXIT_S)]
-    env = dict(os.environ) | {"FALQ_HOME": str(home)}
-    started = spawn_detached([*argv, *(flags or [])], log, env)
-    give_up_at = time.monotonic() + START_S
-    while time.monotonic() < give_up_at and _lives(started):
-        pid = find_instance(home, name)
-        if pid is not None:
-            return pid
-        time.sleep(0.01)
-    raise UnreachableError(f"the worker did not start: see {log}", "falq doctor tells more")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+def _tell_up(settings: Settings, pid: int) -> None:
+    state = find_server(settings.home) if settings.embedded else None
+    emit({"status": "UP", "worker_pid": pid, "redis": "embedded" if state else "FALQ_REDIS_URL"})
 
 
 @click.command()
@@ -187,6 +149,5 @@ def up(concurrency: int, quiet: bool) -> None:
     settings = Settings.from_env(os.environ)
     settings.require_key()
     pid = start_background(settings, ["--concurrency", str(concurrency)])
-    state = find_server(settings.home) if settings.embedded else None
-    emit({"status": "UP", "worker_pid": pid, "redis": "embedded" if state else "FALQ_REDIS_URL"})
+    _tell_up(settings, pid)
     Voice(quiet=quiet).say("falq status shows what runs; falq down stops it")

@@ -7,6 +7,7 @@ from operating import FLUX, Queues
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import ResponseError
 
+from falq.logs import configure_logging
 from falq.phases import Phase
 from falq.sandbox import running_sandbox
 from workers.cli import run_worker
@@ -131,7 +132,8 @@ def test_a_worker_says_where_and_for_whom_it_begins_and_what_its_redis_forgets(
     )
     url = redis_url.replace("unix://", "unix://wk:hunter2@")
     settings = Queues(redis_client, dict(queues.environ, FALQ_REDIS_URL=url), queues.out).settings
-    run_worker(settings, 7, None, True, None, "text")
+    configure_logging("text")
+    run_worker(settings, 7, None, True, None)
     redis_client.acl_deluser("wk")
     said = capsys.readouterr().err
     assert settings.account in said
@@ -139,3 +141,15 @@ def test_a_worker_says_where_and_for_whom_it_begins_and_what_its_redis_forgets(
     assert redis_url.removeprefix("unix://") in said
     assert "neither an append-only file nor a replica" in said
     assert "hunter2" not in said
+
+
+def test_a_quiet_worker_tells_warnings_only(capsys, monkeypatch):
+    logger = logging.getLogger("falq")
+    for attribute in ("handlers", "propagate", "level"):
+        monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+    configure_logging("text", level=logging.WARNING)
+    logging.getLogger("falq.worker").info("begins")
+    logging.getLogger("falq.worker").warning("ends")
+    said = capsys.readouterr().err
+    assert "ends" in said
+    assert "begins" not in said

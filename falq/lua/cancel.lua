@@ -25,5 +25,5 @@ if phase == 'queued' and (not j[4] or j[4] == '') then
   return phase
 end
 call('HSET', key, 'cancel_requested', '1')
-if j[3] and j[3] ~= '' then call('PUBLISH', P .. 'wake:' .. j[3], 'cancel:' .. id) end
+call('PUBLISH', P .. 'wake:' .. (j[3] or ''), 'cancel:' .. id)
 return phase

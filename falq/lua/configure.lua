@@ -5,7 +5,7 @@
 --          limits: max_concurrent ('' none), interval_us, emission_us, burst, config_id;
 --          for hold: microseconds, reason
 -- Touches  falq:{a}:scope:<scope>, queues, ready, parked, waiters; channel falq:{a}:wake:<worker>
--- Reply    1
+-- Reply    'OK'
 local scope, what = ARGV[2], ARGV[3]
 local key = SCOPE .. scope
 keep_time()
@@ -26,4 +26,4 @@ end
 -- The time for which the queue was parked is void.
 unpark(scope)
 wake(nil)
-return 1
+return 'OK'

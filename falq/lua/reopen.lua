@@ -40,7 +40,7 @@ call('PERSIST', key)
 call('PERSIST', RQ_JOB .. id)
 call('SREM', 'falq:unknown', id)
 call('HDEL', key, 'late_token')
-if first_rq > 7 then call('HSET', key, unpack(ARGV, 7, first_rq - 1)) end
+if ARGV[6] ~= '0' then call('HSET', key, unpack(ARGV, 7, first_rq - 1)) end
 if to == 'failed' then
   local error = call('HGET', key, 'error')
   finish(id, q, 'failed', '{"status":"FAILED","error":' .. error .. '}', '')

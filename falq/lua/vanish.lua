@@ -4,9 +4,8 @@
 -- ARGV     account, then job_id, queue, error (JSON) for each
 -- Touches  falq:{a}:*; falq:job:<id>, falq:events:<id>, falq:counters; rq:job:<id>,
 --          rq:queue:<queue>, rq:canceled:<queue>; channel falq:{a}:wake:<worker>
--- Reply    how many ended
+-- Reply    nothing
 keep_time()
-local ended = 0
 for i = 2, #ARGV, 3 do
   local id, q, error = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local j = call('HMGET', JOB .. id, 'phase', 'token')
@@ -22,7 +21,5 @@ for i = 2, #ARGV, 3 do
     call('HSET', JOB .. id, 'error', error)
     finish(id, q, 'cancelled', '{"status":"FAILED","error":' .. error .. '}', '')
     show_end(id, q, 'canceled', 'canceled')
-    ended = ended + 1
   end
 end
-return ended

@@ -592,8 +592,14 @@ def test_jobs_are_listed_newest_first_by_phase_and_queue(world):
     listed = world.journal.jobs
     assert [each.job_id for each in listed()] == ["a2", "a1", "a0"]
     assert [each.job_id for each in listed(limit=1)] == ["a2"]
-    assert [each.job_id for each in listed(queue="q0")] == ["a2", "a0"]
-    assert [each.job_id for each in listed(phase=Phase.QUEUED)] == ["a1", "a0"]
+    assert [each.job_id for each in listed(fits=lambda record: record.queue == "q0")] == [
+        "a2",
+        "a0",
+    ]
+    assert [each.job_id for each in listed(fits=lambda record: record.phase == Phase.QUEUED)] == [
+        "a1",
+        "a0",
+    ]
     assert world.journal.read_many(["a0", "gone"]) == [world.journal.get("a0")]
 
 

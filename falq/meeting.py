@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from falq.files.output import OutputDirectory
 
 _NONCE = re.compile(r"[0-9a-f]{32}")
+_FILE = re.compile(r"\.falq-[0-9a-f]{32}")
+#: A nonce of a caller that does not come back lies there so long at least, seconds.
+STALE_S = 86_400
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -31,6 +35,9 @@ class OutOfReachError(Exception):
 def leave_nonce(directory: str) -> str:
     """Leave a nonce in a directory, and give it.
 
+    Those of this user that are older than a day go: their callers were killed. A job that
+    still waits after so long has its files fetched by whoever asks for them.
+
     Raises:
         OSError: The directory cannot be written.
     """
@@ -38,6 +45,7 @@ def leave_nonce(directory: str) -> str:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     with _opened(directory) as fd:
         os.close(os.open(_name(nonce), flags, 0o666, dir_fd=fd))
+        _clear_stale(fd)
     return nonce
 
 
@@ -78,6 +86,18 @@ def part_ways(options: Mapping[str, Any]) -> None:
     directory = output.get("directory") if isinstance(output, Mapping) else None
     if isinstance(directory, str):
         remove_nonce(directory, options.get("nonce"))
+
+
+def _clear_stale(fd: int) -> None:
+    stale_at = time.time() - STALE_S
+    for name in os.listdir(fd):  # by descriptor
+        if _FILE.fullmatch(name) is None:
+            continue
+        with contextlib.suppress(OSError):
+            found = os.lstat(name, dir_fd=fd)
+            ours = _is_nonce(found) and found.st_uid == os.geteuid()
+            if ours and found.st_mtime < stale_at:
+                os.unlink(name, dir_fd=fd)
 
 
 def _name(nonce: str) -> str:

@@ -69,10 +69,21 @@ class LocalSaver:
                 max_job_bytes=max_job_bytes,
                 on_progress=progress,
             )
-        for warning in saved.warnings:
+        for warning in (*saved.warnings, *_without_logs(output, record, logs)):
             await note({"warning": warning})
         files = [file.to_dict() for file in saved.files]
         return Saved(files=files, failures=saved.failures, log_path=saved.log_path)
+
+
+def _without_logs(
+    output: OutputSpec, record: JobRecord, logs: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Say why there is no file of logs though one is wanted."""
+    if logs or not (output.save_logs or output.save_logs_inline):
+        return []
+    if record.mode == "sync":
+        return ["no logs are saved: fal's sync API gives none; --no-sync-only brings them"]
+    return ["no logs are saved: the model wrote none"]
 
 
 @dataclass

@@ -9,7 +9,7 @@ after it was paid for nor destroys the cat of the call before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from falq.errors import UsageError
@@ -36,11 +36,13 @@ class NamePlan:
         stem: The name without suffix, different for each artifact of a job.
         suffix: The suffix that the caller asked for, without dot; None: by content.
         insisted: Keep that suffix whatever the bytes are.
+        fits: Says whether a name may be taken at all; blocks. None: each may.
     """
 
     stem: str
     suffix: str | None = None
     insisted: bool = False
+    fits: Callable[[str], bool] | None = None
 
     def candidates(self, extension: str) -> Iterator[str]:
         """Give the name for a content's extension, then those to take when it is taken.
@@ -49,6 +51,9 @@ class NamePlan:
         >>> next(names), next(names)
         ('flux-dev-1f2e.png', 'flux-dev-1f2e-2.png')
         """
+        return filter(self.fits, self._all_candidates(extension))
+
+    def _all_candidates(self, extension: str) -> Iterator[str]:
         suffix = self._suffix(extension)
         yield f"{self.stem}.{suffix}"
         for count in range(2, MAX_CANDIDATES):

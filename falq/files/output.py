@@ -182,6 +182,13 @@ class OutputDirectory:
         with self._held() as fd:
             return _digest(fd, name)
 
+    def has(self, name: str) -> bool:
+        """Tell whether anything has a name."""
+        with self._held() as fd, contextlib.suppress(FileNotFoundError):
+            os.lstat(name, dir_fd=fd)
+            return True
+        return False
+
     def names(self) -> list[str]:
         """List what is in the directory, sorted."""
         with writing(self.path), self._held() as fd:

@@ -11,7 +11,7 @@ from falq.files.artifacts import SavedFile
 from falq.files.content import settle
 from falq.files.names import NamePlan
 from falq.files.output import OutputDirectory, hashed, open_regular
-from falq.files.sidecar import MAX_SIDECAR_BYTES, read_sidecar
+from falq.files.sidecar import MAX_SIDECAR_BYTES, read_sidecar, sidecar_name
 from falq.files.spec import OutputSpec
 
 #: Opens the directory that files are saved to.
@@ -99,19 +99,29 @@ def _told(folder: OutputDirectory, job_id: str, stems: tuple[str, ...]) -> Itera
                 yield SavedFile.from_dict({**shown, "path": path})
 
 
-def put_sidecar(folder: OutputDirectory, name: str, text: bytes, sha256: str, label: str) -> None:
-    """Save a sidecar, unless it is there; one that tells of other bytes gives way.
+def is_anothers(folder: OutputDirectory, job_id: str, name: str) -> bool:
+    """Tell whether a file is there whose sidecar names another job."""
+    shown = read_sidecar(folder.read(sidecar_name(name), MAX_SIDECAR_BYTES))
+    return shown is not None and shown["job_id"] != job_id and folder.has(name)
+
+
+def put_sidecar(folder: OutputDirectory, name: str, text: bytes, label: str) -> None:
+    """Save a sidecar, unless it is there; one of other bytes or of another job gives way.
 
     Raises:
         OutputError: Disk trouble, or something else has the name.
     """
 
-    def outdated(taken: str) -> bool:
-        shown = read_sidecar(folder.read(taken, MAX_SIDECAR_BYTES))
-        return shown is not None and shown["sha256"] != sha256
+    def facts(told: bytes | None) -> tuple[str, str] | None:
+        shown = read_sidecar(told)
+        return (shown["job_id"], shown["sha256"]) if shown is not None else None
 
-    told = read_sidecar(folder.read(name, MAX_SIDECAR_BYTES))
-    if told is None or told["sha256"] != sha256:
+    ours = facts(text)
+
+    def outdated(taken: str) -> bool:
+        return facts(folder.read(taken, MAX_SIDECAR_BYTES)) not in (None, ours)
+
+    if facts(folder.read(name, MAX_SIDECAR_BYTES)) != ours:
         folder.save(text, label, [name], outdated)
 
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -39,6 +39,7 @@ from falq.files.places import (
     Opening,
     Places,
     copy_file,
+    is_anothers,
     open_places,
     own_files,
     put_log,
@@ -154,7 +155,7 @@ class _Saving:
         found = find_artifacts(result)
         if not found:
             return [await self._result_itself(result)], []
-        plans = _plans(self.output, self.job, min(len(found), MAX_FILES))
+        plans = self._own(_plans(self.output, self.job, min(len(found), MAX_FILES)))
         await self._recall(known, plans)
         limit = asyncio.Semaphore(PARALLEL_FILES)
         async with asyncio.TaskGroup() as group:
@@ -170,10 +171,24 @@ class _Saving:
             failures.append(_failure(found[MAX_FILES], error))
         return [outcome for outcome in outcomes if isinstance(outcome, SavedFile)], failures
 
+    def _own(self, plans: Sequence[NamePlan]) -> Sequence[NamePlan]:
+        """Keep from taking a file with equal bytes that another job's sidecar tells of."""
+        if not self.output.sidecar:
+            return plans
+        folder, job_id = self.places.files, self.job.job_id
+        return [
+            replace(plan, fits=lambda name: not is_anothers(folder, job_id, name)) for plan in plans
+        ]
+
     async def logs(
         self, lines: Sequence[Mapping[str, Any]], files: Sequence[SavedFile]
     ) -> str | None:
-        """Save the logs where they are wanted; ``logs/`` is named where both are."""
+        """Save the logs where they are wanted; ``logs/`` is named where both are.
+
+        Where there are none, no file pretends that there might have been some.
+        """
+        if not lines:
+            return None
         text = render_logs(lines).encode(errors="replace")
         paths = []
         if self.output.save_logs:
@@ -271,9 +286,7 @@ class _Saving:
         name = sidecar_name(saved.path.rpartition("/")[2])
         text = write_sidecar(saved, self.job, datetime.now(UTC).isoformat(timespec="seconds"))
         try:
-            await self.downloader.in_thread(
-                put_sidecar, self.places.files, name, text, saved.sha256, label
-            )
+            await self.downloader.in_thread(put_sidecar, self.places.files, name, text, label)
         except OutputError as err:
             self.warnings.append(err.message)
 

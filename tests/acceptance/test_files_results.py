@@ -305,15 +305,18 @@ def test_logs_are_saved_each_line_once(call: Callable[..., Run], out: Path, way:
     ]
 
 
-def test_a_sync_run_that_tells_no_logs_saves_an_empty_one(call: Callable[..., Run]) -> None:
-    shown = call(FLUX, {"prompt": "silent"}, "--sync-only", "--save-logs").json
-    assert Path(shown["log_path"]).read_text() == ""
+def test_a_sync_run_that_tells_no_logs_saves_none_and_says_so(home: Home, out: Path) -> None:
+    line = ["call", "-m", FLUX, "-a", '{"prompt": "silent"}', "-o", str(out)]
+    run = home.falq(*line, "--sync-only", "--save-logs")
+    assert "log_path" not in run.json
+    assert "fal's sync API gives none" in run.err
+    assert not (out / "logs").exists()
 
 
 def test_files_have_the_permissions_of_their_caller_not_of_the_worker(
     call: Callable[..., Run], out: Path
 ) -> None:
-    shown = call(FLUX, {"prompt": "mode"}, "--save-logs").json
+    shown = call(FLUX, {"prompt": "mode"}, "--no-sync-only", "--save-logs").json
     assert Path(shown["saved_path"]).stat().st_mode & 0o777 == 0o644
     assert Path(shown["log_path"]).parent.stat().st_mode & 0o777 == 0o755
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -159,6 +160,30 @@ async def test_two_jobs_with_the_same_output_file_get_a_file_each(bench):
     assert (bench.path / "cat.png").read_bytes() == png("https://h/a")
     assert bench.sidecar("cat-2.png")["job_id"] == "other"
     assert bench.sidecar("cat.png")["job_id"] == "0197-job"
+
+
+async def test_equal_files_of_two_jobs_have_a_sidecar_each_that_names_its_job(bench):
+    await bench.save(images(1), output_file="cat.png")
+    other = replace(JOB, job_id="0198-other", request_id="other")
+    for _ in range(2):
+        saved = await bench.save(images(1), job=other, output_file="cat.png")
+        assert paths(saved) == ["cat-2.png"]
+    assert bench.sidecar("cat.png")["job_id"] == JOB.job_id
+    assert bench.sidecar("cat-2.png")["job_id"] == "0198-other"
+    assert len(bench.names()) == 4
+
+
+async def test_the_sidecar_of_another_jobs_file_that_is_gone_gives_way(bench):
+    await bench.save(images(1), output_file="cat.png")
+    (bench.path / "cat.png").unlink()
+    await bench.save(images(1), job=replace(JOB, job_id="0198-other"), output_file="cat.png")
+    assert bench.sidecar("cat.png")["job_id"] == "0198-other"
+
+
+async def test_where_there_are_no_logs_there_is_no_file_of_them(bench):
+    saved = await bench.save(images(1), logs=[], save_logs=True, save_logs_inline=True)
+    assert saved.log_path is None
+    assert not [name for name in bench.names() if name.endswith(".log")]
 
 
 async def test_a_sidecar_of_a_file_that_is_gone_gives_way(bench):

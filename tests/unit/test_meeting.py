@@ -88,6 +88,23 @@ def test_only_a_nonce_is_removed_whatever_has_its_name(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_new_nonce_clears_those_that_killed_callers_left(tmp_path):
+    stale, fresh = leave_nonce(str(tmp_path)), leave_nonce(str(tmp_path))
+    strange = {
+        f".falq-{'c' * 32}": "not empty",
+        ".falq-short": "",
+        "a.png": "",
+        ".falq-j-1.part": "",
+    }
+    for name, text in strange.items():
+        (tmp_path / name).write_text(text)
+    for name in (*strange, f".falq-{stale}"):
+        os.utime(tmp_path / name, (0, 0))
+    new = leave_nonce(str(tmp_path))
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert kept == {*strange, f".falq-{fresh}", f".falq-{new}"}
+
+
 def test_parting_removes_what_the_options_of_the_job_name(tmp_path):
     kept, gone = leave_nonce(str(tmp_path)), leave_nonce(str(tmp_path))
     part_ways({"output": {"directory": str(tmp_path)}, "nonce": gone})

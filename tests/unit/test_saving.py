@@ -70,6 +70,17 @@ async def test_one_file_that_fails_is_told_beside_those_that_are_there(settings,
     assert error.retryable is False
 
 
+@pytest.mark.parametrize(("mode", "words"), [("sync", "sync API"), ("async", "wrote none")])
+async def test_logs_that_are_wanted_and_not_there_are_missed_aloud(settings, tmp_path, mode, words):
+    notes = Notes()
+    async with Downloader(MediaPolicy(), transport=Cdn()) as downloader:
+        record = replace(job(tmp_path / "out", "https://h/a.png"), mode=mode)
+        record.options["output"]["save_logs"] = True
+        saved = await LocalSaver(settings, downloader).save(record, [], notes)
+    assert saved.log_path is None
+    assert words in notes[0]["warning"]
+
+
 def test_files_that_could_only_not_be_written_are_an_output_error():
     failure = {"field": "a", "url": "u", "type": "OutputError", "error": "full", "retryable": True}
     error = partly_error(Saved(failures=[failure]))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from falq import call_values, outcome
 from falq.calling import Caller, CallRequest, new_job_id
 from falq.direct_call import call_directly
+from falq.enqueue import Enqueued
 from falq.errors import ArtifactError, RedisUnavailableError, UsageError
 from falq.fetching import may_be_there, salvage, salvage_direct, settle
 from falq.files.spec import OutputSpec
@@ -242,7 +243,7 @@ class QueuedCall:
             if enqueued.deduplicated:
                 # A job that we attach to knows the nonce of its own caller only.
                 remove_nonce(self.request.output.directory, self.request.nonce)
-            self.on_event({"job_id": self.job_id, "deduplicated": enqueued.deduplicated})
+            self.on_event(self._told(enqueued))
             record = caller.wait(
                 self.job_id,
                 wait_s=self.wait_s,
@@ -250,6 +251,14 @@ class QueuedCall:
                 on_event=self.on_event,
             )
             return self._shown(caller, record, deduplicated=enqueued.deduplicated)
+
+    def _told(self, enqueued: Enqueued) -> dict[str, Any]:
+        return {
+            "job_id": enqueued.job_id,
+            "deduplicated": enqueued.deduplicated,
+            "stands": enqueued.phase.value,
+            "by_key": self.request.idempotency_key is not None,
+        }
 
     def _shown(self, caller: Caller, record: JobRecord, *, deduplicated: bool) -> dict[str, Any]:
         if record.phase not in TERMINAL | {Phase.UNKNOWN}:

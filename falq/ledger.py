@@ -96,6 +96,8 @@ class MemoryLedger:
         if self._keep is not None:
             self._keep(self.record)
         await self.note({"phase": change.to})
+        if change.event is not None and outcome is None:
+            await self.note(change.event)
         if change.hold_s is not None and outcome is None:
             await self._sit_out(change.hold_s, change.hold_reason)
         return True

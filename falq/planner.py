@@ -31,6 +31,7 @@ from typing import Any, Literal
 from falq.errors import (
     ERROR_TYPES,
     AccountError,
+    BalanceError,
     FalqError,
     JobCancelledError,
     JobTimeoutError,
@@ -110,7 +111,9 @@ def intent(view: JobRecord, now: float) -> Change:
         "first_submit_at": first,
     }
     fields |= {"loss": None, "lost_at": None, "loss_message": None, "request_id": None}
-    return Change(to="submitting", fields=fields)
+    # A sync run answers when it is over: whoever waits must not think that it is being sent.
+    told = {"sync": True} if view.mode == "sync" or view.fallback else None
+    return Change(to="submitting", fields=fields, event=told)
 
 
 def after_not_sent(view: JobRecord, error: FalqError, wait_s: float) -> Change:
@@ -162,9 +165,15 @@ def after_refused(error: FalqError) -> Change:
             error=error,
             hold_s=ACCOUNT_HOLD_S,
             hold_scope="account",
-            hold_reason="fal refused the key",
+            hold_reason=_account_reason(error),
         )
     return Change(to="failed", fields={}, error=error)
+
+
+def _account_reason(error: AccountError) -> str:
+    if isinstance(error, BalanceError):
+        return "fal says that the balance is used up"
+    return "fal refused the key"
 
 
 def after_lost(

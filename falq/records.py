@@ -66,14 +66,14 @@ class Records:
         Args:
             limit: At most so many.
             fits: Which.
-            since_at: Nothing older is looked at.
+            since_at: None that is older.
         """
         found: list[JobRecord] = []
         for ids in self._newest(limit):
             records = self.read_many(ids)
-            found.extend(record for record in records if fits(record))
-            too_old = since_at is not None and any(each.created_at < since_at for each in records)
-            if len(found) >= limit or too_old:
+            young = [each for each in records if since_at is None or each.created_at >= since_at]
+            found.extend(record for record in young if fits(record))
+            if len(found) >= limit or len(young) < len(records):
                 break
         return found[:limit]
 

@@ -24,6 +24,8 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 #: Longest wait for one event, seconds; then the record, the worker and the caller's own
 #: presence are looked at again.
 _BLOCK_S = 2.0
+#: The first look at what holds the job comes so soon; what starts at once never needs it.
+_FIRST_S = 0.25
 #: Pause between two attempts at a Redis that is away, seconds.
 RETRY_S = 0.3
 #: A queued job that no worker serves is reported so often, seconds.
@@ -58,13 +60,14 @@ class Watch:
     heard_at: float = field(default_factory=time.monotonic)
     touched_at: float = field(default_factory=time.monotonic)
     warned_at: float | None = None
+    block_s: float = _FIRST_S
 
     def until_end(self, wait_s: float | None, idle_timeout_s: float) -> JobRecord:
         """Follow the events until the job ends or the time is over."""
         until = None if wait_s is None else time.monotonic() + wait_s
         record = self._look()
         while record is None or record.phase not in TERMINAL | {Phase.UNKNOWN}:
-            left_s = _BLOCK_S if until is None else min(_BLOCK_S, until - time.monotonic())
+            left_s = self.block_s if until is None else min(self.block_s, until - time.monotonic())
             if left_s <= 0:
                 return record or self._out_of_sight()
             if self._listen(max(0.01, left_s)):
@@ -96,6 +99,7 @@ class Watch:
 
     def _tend(self) -> JobRecord | None:
         """Nothing was heard: see where the job stands and whether anybody works."""
+        self.block_s = _BLOCK_S
         record = self._look()
         if record is None or record.phase in TERMINAL | {Phase.UNKNOWN}:
             return record
@@ -152,8 +156,10 @@ def waits_for(caller: Attendant, record: JobRecord) -> dict[str, Any] | None:
         return None if position is None else {"waits_for": "", "queue_position": position}
     longest = max(held, key=lambda s: float("inf") if s.wait_s is None else s.wait_s)
     ours = longest.queue != keys.ACCOUNT_SCOPE
+    own_word = ours or longest.limit in ("hold", "paused")
     return {
-        "waits_for": longest.limit if ours or longest.limit == "hold" else "account",
+        "waits_for": longest.limit if own_word else "account",
+        "reason": longest.hold_reason if longest.limit == "hold" else "",
         "scope": longest.queue,
         "eligible_in_s": longest.wait_s,
         "queue_position": position,

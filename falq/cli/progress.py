@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -86,8 +87,10 @@ class _Lines:
     def show(self, waiting: Waiting) -> None:
         transfer = waiting.transfer
         step = None if transfer is None else int((transfer.share or 0.0) / _SHARE_STEP)
-        said = (waiting.phase, waiting.limit, waiting.position, waiting.fal_position, step)
-        if said == self._said:
+        told = replace(waiting, since_at=0.0, eligible_at=None, transfer=None)
+        said = (told, step)
+        nothing = not waiting.phase and transfer is None
+        if nothing or said == self._said:
             return
         self._said = said
         amount = "" if transfer is None else f", {_amount(transfer)}"
@@ -129,7 +132,8 @@ class _LiveLine:
         from rich.text import Text
 
         # As Text: a model's log line may hold what rich reads as markup.
-        self._open().console.print(Text(text), style="dim", soft_wrap=True)
+        console = self._open().console
+        console.print(Text(text), style="" if console.no_color else "dim", soft_wrap=True)
 
     def show(self, waiting: Waiting) -> None:
         self._waiting = waiting

@@ -62,6 +62,9 @@ class Waiting:
     phase: str = ""
     since_at: float = 0.0
     limit: str = ""
+    reason: str = ""
+    whole_account: bool = False
+    sync: bool = False
     eligible_at: float | None = None
     position: int | None = None
     fal_position: int | None = None
@@ -76,9 +79,13 @@ class Waiting:
             return replace(
                 self,
                 limit=str(event["waits_for"]),
+                reason=visible(str(event.get("reason") or "")),
+                whole_account=event.get("scope") == "@",
                 eligible_at=None if left_s is None else now + float(left_s),
                 position=event.get("queue_position"),
             )
+        if event.get("sync"):
+            return replace(self, sync=True)
         if event.get("fal_queue_position") is not None:
             return replace(self, fal_position=int(event["fal_queue_position"]))
         for verb in ("upload", "download"):
@@ -90,24 +97,34 @@ class Waiting:
         """Say it in one line.
 
         >>> Waiting(phase="queued", limit="rate", eligible_at=9.5, position=2).line(now=5.0)
-        "waiting for the queue's rate, 4.5 s, place 2 in the queue"
+        "waiting for the queue's rate, 4.5 s, place 3 in the queue"
         >>> Waiting(phase="submitted", fal_position=0).line(now=0)
-        "in fal's queue, place 0"
+        "in fal's queue, place 1"
         """
         if self.transfer is not None:
             return f"{self.transfer.verb}ing {self.transfer.name}"
         if self.phase == "queued" and (self.limit or self.position is not None):
             return self._held(now)
+        if self.phase == "submitting" and self.sync:
+            return "running at fal (sync)"
         text = PHASES.get(self.phase, "starting")
-        return text + (f", place {self.fal_position}" if self.fal_position is not None else "")
+        return text + (f", place {self.fal_position + 1}" if self.fal_position is not None else "")
 
     def _held(self, now: float) -> str:
-        text = f"waiting for {LIMITS.get(self.limit, self.limit)}" if self.limit else "waiting"
+        text = self._cause()
         if self.eligible_at is not None:
             text += f", {max(0.0, self.eligible_at - now):.1f} s"
         if self.position is not None:
-            text += f", place {self.position} in the queue"
+            text += f", place {self.position + 1} in the queue"
         return text
+
+    def _cause(self) -> str:
+        whose = "the account" if self.whole_account else "the queue"
+        if self.limit == "paused":
+            return f"waiting: {whose} is paused"
+        if self.limit == "hold":
+            return f"waiting: {whose} is held, {self.reason or 'for a while'}"
+        return f"waiting for {LIMITS.get(self.limit, self.limit)}" if self.limit else "waiting"
 
 
 def _transfer(verb: str, event: Mapping[str, Any]) -> Transfer:
@@ -125,14 +142,25 @@ def said_once(event: Mapping[str, Any]) -> str | None:
 
     >>> said_once({"job_id": "j", "deduplicated": True})
     'job j, attached to an equal call that is under way'
+    >>> said_once({"job_id": "j", "deduplicated": True, "stands": "done", "by_key": True})
+    'job j: the call of the same --idempotency-key, done'
     """
     for name, form in _FORMS.items():
         if event.get(name):
             return visible(form.format(**event))
     if "job_id" in event and "phase" not in event:
-        attached = ", attached to an equal call that is under way" * bool(event.get("deduplicated"))
-        return f"job {event['job_id']}{attached}"
+        return f"job {event['job_id']}{_attached(event)}"
     return None
+
+
+def _attached(event: Mapping[str, Any]) -> str:
+    if not event.get("deduplicated"):
+        return ""
+    which = "the call of the same --idempotency-key" if event.get("by_key") else "an equal call"
+    stands = event.get("stands", "")
+    if stands in ("done", "failed", "cancelled", "unknown"):
+        return f": {which}, {PHASES[stands]}"
+    return f", attached to {which} that is under way"
 
 
 def shown_bytes(count: int) -> str:

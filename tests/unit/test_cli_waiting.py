@@ -1,6 +1,7 @@
 """What is said to somebody who waits: on a terminal, in a log, and not at all when quiet."""
 
 import io
+import re
 
 import pytest
 
@@ -19,14 +20,51 @@ def after(*events, now=0.0):
 def test_a_waiting_job_says_which_limit_holds_it_how_long_and_its_place():
     event = {"waits_for": "rate", "eligible_in_s": 12.0, "queue_position": 3}
     waiting = after({"phase": "queued"}, event)
-    assert waiting.line(2.0) == "waiting for the queue's rate, 10.0 s, place 3 in the queue"
+    assert waiting.line(2.0) == "waiting for the queue's rate, 10.0 s, place 4 in the queue"
     assert ", 0.0 s," in waiting.line(99.0)
 
 
 def test_a_limit_without_an_end_says_no_time():
     event = {"waits_for": "concurrency", "eligible_in_s": None, "queue_position": 0}
     waiting = after({"phase": "queued"}, event)
-    assert waiting.line(5.0) == "waiting for max_concurrent, place 0 in the queue"
+    assert waiting.line(5.0) == "waiting for max_concurrent, place 1 in the queue"
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            {"waits_for": "hold", "scope": "q", "reason": "fal answered 429", "eligible_in_s": 9},
+            "waiting: the queue is held, fal answered 429, 9.0 s",
+        ),
+        (
+            {"waits_for": "hold", "scope": "@", "reason": "fal refused the key"},
+            "waiting: the account is held, fal refused the key",
+        ),
+        ({"waits_for": "paused", "scope": "q"}, "waiting: the queue is paused"),
+        ({"waits_for": "paused", "scope": "@"}, "waiting: the account is paused"),
+    ],
+)
+def test_what_is_held_or_paused_is_told_with_its_scope_and_reason(event, line):
+    assert after({"phase": "queued"}, event).line(0.0) == line
+
+
+def test_a_sync_run_is_not_said_to_be_sent_all_the_time():
+    waiting = after({"phase": "submitting"}, {"sync": True})
+    assert waiting.line(0.0) == "running at fal (sync)"
+    assert waiting.after({"phase": "downloading"}, 0.0).line(0.0) == "saving files"
+
+
+def test_a_job_that_ended_is_not_said_to_be_under_way():
+    event = {"job_id": "j", "deduplicated": True, "stands": "done", "by_key": False}
+    assert said_once(event) == "job j: an equal call, done"
+
+
+def test_an_upload_ends_without_a_line_about_nothing(capsys):
+    with Progress(Voice()) as progress:
+        progress({"upload": "a.png", "bytes": 5, "of": 5})
+        progress({"uploaded": "a.png"})
+    assert "starting" not in capsys.readouterr().err
 
 
 def test_a_limit_is_forgotten_when_the_job_moves_on():
@@ -36,7 +74,7 @@ def test_a_limit_is_forgotten_when_the_job_moves_on():
 
 def test_fals_own_queue_is_told_from_ours():
     waiting = after({"phase": "submitted"}, {"fal_queue_position": 4})
-    assert waiting.line(0.0) == "in fal's queue, place 4"
+    assert waiting.line(0.0) == "in fal's queue, place 5"
 
 
 @pytest.mark.parametrize(("of", "share"), [(200, 0.25), (None, None), (10, 1.0)])
@@ -120,6 +158,7 @@ def test_no_color_is_honoured_on_a_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     with Progress(Voice()) as progress:
+        progress({"job_id": "j1", "deduplicated": False})
         progress({"phase": "running"})
-    assert "\x1b[36m" not in screen.getvalue()
+    assert re.search(r"\x1b\[[0-9;]*m", screen.getvalue().replace("\x1b[0m", "")) is None
     assert "running at fal" in screen.getvalue()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from falq import planner
-from falq.errors import InvalidKeyError, ModelError, NetworkError
+from falq.errors import BalanceError, InvalidKeyError, ModelError, NetworkError
 from falq.phases import TERMINAL, Phase, allowed_from
 from falq.planner import Change, Step
 from falq.record import JobRecord
@@ -194,6 +194,8 @@ def test_an_intent_that_nobody_answered_is_looked_up():
 def test_a_refused_key_holds_its_account_and_a_busy_fal_the_queue():
     refused = planner.after_refused(InvalidKeyError("401"))
     assert (refused.to, refused.hold_scope) == ("failed", "account")
+    assert refused.hold_reason == "fal refused the key"
+    assert "balance" in planner.after_refused(BalanceError("403")).hold_reason
     record = JobRecord(job_id="j", phase="submitting", submits=1, first_submit_at=0.0)
     busy = planner.after_busy(record, NetworkError("too many"), 7.0, 1.0)
     assert (busy.to, busy.hold_s, busy.hold_scope) == ("queued", 7.0, "queue")

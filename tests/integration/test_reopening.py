@@ -123,3 +123,32 @@ def test_time_goes_on_when_dropped_jobs_end(world):
     world.scripts.run("vanish", [ACCOUNT, "a", "q", "{}"])
     assert world.now() == before + 1_000_000
     assert world.phase("a") == Phase.CANCELLED
+
+
+def vanish(world, job_id="a"):
+    world.scripts.run("vanish", [ACCOUNT, job_id, "q", "{}"])
+
+
+def test_a_job_that_a_tool_takes_back_in_time_waits_on(world):
+    world.enqueue("a")
+    vanish(world)
+    assert (world.phase("a"), world.waiting(), world.rq_list()) == ("queued", ["a"], ["a"])
+
+
+def test_a_dropped_job_that_fal_may_know_of_is_not_ended(world):
+    token = world.start("a")
+    world.journal.advance("a", token, Phase.SUBMITTING, fields={"submits": 1})
+    world.admission.surrender({"a": token})
+    world.redis.hset(keys.rq_job("a"), "status", "canceled")
+    vanish(world)
+    assert (world.phase("a"), world.adopt()) == ("submitting", ["a"])
+
+
+def test_a_dropped_job_is_shown_as_cancelled_and_in_no_list(world):
+    world.enqueue("a")
+    world.redis.rpush(keys.rq_queue("q"), "a")
+    world.redis.hset(keys.rq_job("a"), "status", "stopped")
+    vanish(world)
+    assert (world.waiting(), world.rq_list()) == ([], [])
+    assert world.redis.hget(keys.rq_job("a"), "status") == b"canceled"
+    assert world.redis.zscore("rq:canceled:q", "a") is not None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,10 @@ from falq.cli.progress import Progress
 from falq.cli.show import Voice, emit, show_error
 from falq.errors import FalqError, UsageError, concerning
 from falq.model_id import parse_model_id
+
+if TYPE_CHECKING:
+    from falq.calling import CallRequest
+    from falq.queue_config import QueueConfig
 
 #: Exit code by the status of an outcome (design 1.4).
 EXIT_CODES = {"COMPLETED": 0, "RESULT_ENDPOINT_ONLY": 6, "QUEUED": 75, "RUNNING": 75}
@@ -113,6 +117,40 @@ def print_outcome(run: Callable[[], dict[str, Any]]) -> int:
     return EXIT_CODES.get(str(shown["status"]), 1)
 
 
+def _request(
+    model_id: str,
+    arguments: dict[str, Any],
+    options: dict[str, Any],
+    skill: str,
+    config: QueueConfig,
+) -> CallRequest:
+    """Make the call that options of the command line ask for."""
+    from falq.api import choose_sync
+    from falq.calling import CallRequest
+    from falq.files.spec import OutputSpec
+
+    return CallRequest(
+        model_id=model_id,
+        arguments=arguments,
+        output=OutputSpec(
+            directory=str(Path(options["output"]).absolute()),
+            output_file=options["output_file"],
+            auto_filename=options["auto_filename"],
+            sidecar=not options["no_sidecar"],
+            save_logs=options["save_logs"],
+            save_logs_inline=options["save_logs_inline"],
+        ),
+        skill=skill,
+        config=config,
+        sync=choose_sync(config, options["sync_only"], no_queue=options["no_queue"]),
+        priority=options["priority"],
+        fresh=options["fresh"],
+        idempotency_key=options["idempotency_key"],
+        fixed_poll_s=options["poll_interval"],
+        max_polls=options["max_polls"],
+    )
+
+
 class _Running:
     """A call under way, and the id of its job as soon as there is one."""
 
@@ -133,36 +171,14 @@ class _Running:
         queue_config_path: Path | None,
         input_schema: dict[str, Any] | None,
     ) -> dict[str, Any]:
-        from falq.api import choose_sync, perform
-        from falq.calling import CallRequest
-        from falq.files.spec import OutputSpec
+        from falq.api import perform
         from falq.queue_config import load_queue_config
         from falq.settings import Settings
         from falq.uploading import with_uploads
 
         settings = Settings.from_env(os.environ, api_key=options.get("api_key"))
-        warn = self._warn
-        config = load_queue_config(queue_config_path, settings.queue_overrides, warn)
-        request = CallRequest(
-            model_id=parse_model_id(model_id),
-            arguments=arguments,
-            output=OutputSpec(
-                directory=str(Path(options["output"]).absolute()),
-                output_file=options["output_file"],
-                auto_filename=options["auto_filename"],
-                sidecar=not options["no_sidecar"],
-                save_logs=options["save_logs"],
-                save_logs_inline=options["save_logs_inline"],
-            ),
-            skill=skill,
-            config=config,
-            sync=choose_sync(config, options["sync_only"], no_queue=options["no_queue"]),
-            priority=options["priority"],
-            fresh=options["fresh"],
-            idempotency_key=options["idempotency_key"],
-            fixed_poll_s=options["poll_interval"],
-            max_polls=options["max_polls"],
-        )
+        config = load_queue_config(queue_config_path, settings.queue_overrides, self._warn)
+        request = _request(parse_model_id(model_id), arguments, options, skill, config)
         wait_s = 0.0 if options["no_wait"] else options["wait_s"]
         upload = partial(
             with_uploads,

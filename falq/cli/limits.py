@@ -11,6 +11,7 @@ from falq.cli.call_options import JSON_ANYWAY
 from falq.cli.completing import queue_names
 from falq.cli.show import Voice, emit
 from falq.errors import UsageError
+from falq.keys import ACCOUNT_SCOPE
 
 if TYPE_CHECKING:
     from falq.overview import ScopeLine
@@ -26,7 +27,9 @@ _HELP = "  QUEUE is a name that falq status shows, or @ for all queues of the ac
 def pause(queue: str, quiet: bool) -> None:
     """Start no more jobs of a queue, on any machine."""
     line = _change(queue, paused=True)
-    Voice(quiet=quiet).say(f"{queue} is paused; {line.running} of its jobs run on, none starts")
+    Voice(quiet=quiet).say(
+        f"{_called(queue)} is paused; {line.running} of its jobs run on, none starts"
+    )
 
 
 @click.command(help=f"Start jobs of QUEUE again.\n\n{_HELP}")
@@ -36,7 +39,11 @@ def pause(queue: str, quiet: bool) -> None:
 def resume(queue: str, quiet: bool) -> None:
     """Start jobs of a queue again, on any machine."""
     line = _change(queue, paused=False)
-    Voice(quiet=quiet).say(f"{queue} goes on; {line.waiting} of its jobs wait")
+    Voice(quiet=quiet).say(f"{_called(queue)} goes on; {line.waiting} of its jobs wait")
+
+
+def _called(queue: str) -> str:
+    return "the whole account" if queue == ACCOUNT_SCOPE else queue
 
 
 def _change(queue: str, *, paused: bool) -> ScopeLine:

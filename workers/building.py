@@ -6,6 +6,7 @@ from redis import Redis
 
 from falq.settings import Settings
 from workers.bookkeeping import Bookkeeping, check_limits_of_process
+from workers.disk import DiskReserve
 from workers.engine import Engine
 from workers.station import build_station
 
@@ -39,6 +40,7 @@ def build_engine(
     return Engine(
         station=station,
         books=books,
+        disk=DiskReserve(settings.home),
         concurrency=concurrency,
         queues=queues,
         burst=burst,

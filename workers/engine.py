@@ -22,6 +22,7 @@ from falq.phases import TERMINAL, Phase
 from falq.record import JobRecord
 from workers.batches import Batches
 from workers.bookkeeping import Bookkeeping, Ended, Held, about
+from workers.disk import DiskReserve
 from workers.station import Station
 
 log = logging.getLogger("falq.worker")
@@ -39,6 +40,7 @@ class Engine:
     Args:
         station: Shared connections.
         books: RQ's view, leases and presence.
+        disk: Of the home; no job is claimed while it is full.
         concurrency: Jobs at once.
         queues: Glob of queues served; None serves all.
         burst: End when nothing waits and nothing runs.
@@ -47,6 +49,7 @@ class Engine:
 
     station: Station
     books: Bookkeeping
+    disk: DiskReserve
     concurrency: int = 1000
     queues: str | None = None
     burst: bool = False
@@ -93,7 +96,7 @@ class Engine:
         """Admit what may start, then sleep until something changes."""
         free = self.concurrency - len(self._live)
         self._changed.clear()
-        if free <= 0 or self.books.suspended:
+        if free <= 0 or self.books.suspended or self.disk.is_short():
             await self._sleep(None)
             return
         admitted = await self._admit(min(free, BATCH))

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,23 @@ def test_a_full_spool_does_not_keep_files_from_a_far_caller(
     until(lambda: idle.job(job_id)["phase"] == "done")
     assert names(spool) == []
     check_saved(idle.falq("result", job_id), out, large)
+
+
+def test_no_job_is_claimed_while_the_disk_of_the_worker_is_full(
+    idle: Home, mount: Mount, sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    mount(idle.home, "size=64m,mode=0700")
+    ballast = idle.home / "ballast"
+    ballast.write_bytes(bytes(63 * MIB))
+    worker = idle.start_worker()
+    arguments = {"prompt": "no room"}
+    line = ["submit", "-m", FLUX, "-o", str(tmp_path / "out"), "-a", json.dumps(arguments)]
+    job_id = idle.falq(*line).json["job_id"]
+    time.sleep(3)
+    assert (idle.job(job_id)["phase"], posts_of(sandbox, arguments)) == ("queued", [])
+    ballast.unlink()
+    until(lambda: idle.job(job_id)["phase"] == "done")
+    assert worker.poll() is None
 
 
 def test_temporary_files_of_a_killed_worker_are_cleared_by_the_next_attempt(

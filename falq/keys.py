@@ -26,7 +26,8 @@ falq:counters               hash    counts and sums for metrics                 
 falq:{a}:queues             set     queues that had a job                             for ever; enqueue
 falq:{a}:scope:<queue>      hash    limits in force (max_concurrent, interval_us,       for ever; enqueue,
                                     emission_us, burst, config_id, paused, hold_until,  configure, admit
-                                    hold_reason) and their state (tat, last, vt)
+                                    hold_reason), their state (tat, last, vt), and
+                                    counts (ended:<phase>, waits:<limit>)
 falq:{a}:scope:@            hash    the same for the account, and its logical clock:  for ever; every script
                                     wall, now, virtual, seq, token, timer,
                                     timer_worker, asleep, offers, due

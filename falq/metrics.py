@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     Metric,
-    SummaryMetricFamily,
 )
 from redis import Redis
 
 from falq import keys
-from falq.overview import Overview, overview
+from falq.overview import Overview, ScopeLine, overview
 from falq.phases import TERMINAL
 from falq.settings import Settings
 
@@ -30,6 +31,13 @@ _COUNTERS = {
     "deaths": ("falq_worker_deaths", "Jobs that lost their holder."),
     "units:total": ("falq_billable_units", "Units that fal billed for jobs that are done."),
 }
+#: Upper ends of the buckets of durations, seconds; jobs.lua has the same.
+BOUNDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
+#: Prefix of a queue's counter → (metric, what it counts, its label).
+_OF_QUEUES = {
+    "ended:": ("falq_queue_ended", "Jobs of a queue by how they ended.", "phase"),
+    "waits:": ("falq_queue_waits", "Refused starts of a queue by limit.", "limit"),
+}
 _ENDED_FOR_GOOD = frozenset(f"ended:{phase}" for phase in TERMINAL)
 
 
@@ -38,7 +46,8 @@ def exposition(redis: Redis, settings: Settings) -> bytes:
     registry = CollectorRegistry()
     seen = overview(redis, settings)
     accounts = [line.account for line in seen.accounts]
-    registry.register(_Once([*_metrics(_counters(redis), seen), _grants(redis, accounts)]))
+    counted = [*_metrics(_counters(redis), seen), _grants(redis, accounts)]
+    registry.register(_Once([*counted, *_of_queues(redis, seen.queues)]))
     return generate_latest(registry)
 
 
@@ -66,6 +75,22 @@ def _grants(redis: Redis, accounts: Iterable[str]) -> Metric:
     return family
 
 
+def _of_queues(redis: Redis, queues: Sequence[ScopeLine]) -> Iterator[Metric]:
+    """Give the counters that each listed queue has of its own."""
+    with redis.pipeline(transaction=False) as pipe:
+        for line in queues:
+            pipe.hgetall(keys.scope(line.account, line.queue))
+        stored = pipe.execute()
+    for prefix, (metric, text, label) in _OF_QUEUES.items():
+        family = CounterMetricFamily(metric, text, labels=["account", "queue", label])
+        for line, fields in zip(queues, stored, strict=True):
+            for name, value in sorted(fields.items()):
+                if name.decode().startswith(prefix):
+                    where = [line.account, line.queue, name.decode().removeprefix(prefix)]
+                    family.add_metric(where, float(value))
+        yield family
+
+
 def _metrics(counted: Mapping[str, float], seen: Overview) -> Iterator[Metric]:
     for name, (metric, text) in _COUNTERS.items():
         yield CounterMetricFamily(metric, text, value=counted.get(name, 0.0))
@@ -89,8 +114,11 @@ def _by_label(
 def _durations(counted: Mapping[str, float]) -> Metric:
     ended = sum(int(value) for name, value in counted.items() if name in _ENDED_FOR_GOOD)
     text = "Seconds from enqueueing to the end."
-    family = SummaryMetricFamily("falq_job_seconds", text)
-    family.add_metric([], count_value=ended, sum_value=counted.get("seconds:total", 0.0))
+    family = HistogramMetricFamily("falq_job_seconds", text)
+    upto = accumulate(counted.get(f"seconds:{bound}", 0.0) for bound in BOUNDS)
+    buckets = [(f"{bound}.0", count) for bound, count in zip(BOUNDS, upto, strict=True)]
+    total = counted.get("seconds:total", 0.0)
+    family.add_metric([], buckets=[*buckets, ("+Inf", ended)], sum_value=total)
     return family
 
 

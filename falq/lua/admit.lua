@@ -89,6 +89,7 @@ local function park(q, wait, why)
     'wait_us', wait >= INF and '-1' or whole(wait))
   call('EXPIRE', told, KEEP_S)
   count('waits:' .. why)
+  call('HINCRBY', SCOPE .. q, 'waits:' .. why, 1)
 end
 
 -- Look at a ready queue: its first job if its own limits allow a start; else it is parked.

@@ -42,6 +42,21 @@ local function show_end(id, q, status, registry)
   call('ZADD', 'rq:' .. registry .. ':' .. q, whole(wall / 1000000 + 86400), id)
 end
 
+-- Upper ends of the buckets of a histogram of durations, seconds; metrics.py has the same.
+local BOUNDS = { 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800 }
+
+local function count_end(q, phase)
+  count('ended:' .. phase)
+  if ACCOUNT ~= '' then call('HINCRBY', SCOPE .. q, 'ended:' .. phase, 1) end
+end
+
+local function count_seconds(seconds)
+  call('HINCRBYFLOAT', 'falq:counters', 'seconds:total', seconds)
+  for _, bound in ipairs(BOUNDS) do
+    if seconds <= bound then return count('seconds:' .. bound) end
+  end
+end
+
 -- End a job: nothing of it is held any more.
 local function finish(id, q, phase, outcome, token)
   call('HSET', JOB .. id, 'phase', phase, 'outcome', outcome, 'token', '',
@@ -50,13 +65,10 @@ local function finish(id, q, phase, outcome, token)
   call('EXPIRE', JOB .. id, KEEP_S)
   call('SREM', 'falq:unknown', id)
   tell(id, '{"phase":"' .. phase .. '"}')
-  count('ended:' .. phase)
+  count_end(q, phase)
   local j = call('HMGET', JOB .. id, 'created_at', 'recovered', 'billable_units')
   local created = tonumber(j[1]) or 0
-  if created > 0 then
-    call('HINCRBYFLOAT', 'falq:counters', 'seconds:total',
-      math.max(0, wall / 1000000 - created))
-  end
+  if created > 0 then count_seconds(math.max(0, wall / 1000000 - created)) end
   if j[2] == '1' then count('recovered') end
   if phase == 'done' and tonumber(j[3]) then
     call('HINCRBYFLOAT', 'falq:counters', 'units:total', j[3])
@@ -71,7 +83,7 @@ local function doubt(id, q, outcome, hold_us)
   call('SADD', 'falq:unknown', id)
   lease(id, q, now + hold_us)
   tell(id, '{"phase":"unknown"}')
-  count('ended:unknown')
+  count_end(q, 'unknown')
 end
 
 -- A job that fal may know of waits for its next holder; it keeps its slot.

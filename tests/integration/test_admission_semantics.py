@@ -1,5 +1,6 @@
 import json
 import time
+from itertools import pairwise
 
 import pytest
 from admission_world import ACCOUNT, CAP, LEASE, WIDE, World, every_key
@@ -10,6 +11,7 @@ from falq import keys
 from falq.admission import Admission, Grant
 from falq.journal import FencedError
 from falq.limits import Limits
+from falq.metrics import BOUNDS
 from falq.phases import Phase
 from falq.scripts import packaged
 
@@ -648,9 +650,37 @@ def test_counters_count_what_happened(world):
     world.enqueue("2", limits=WIDE)
     world.journal.cancel("2")
     counters = world.redis.hgetall(keys.COUNTERS)
-    assert {k: int(v) for k, v in counters.items() if b":total" not in k} == {
+    assert {k: int(v) for k, v in counters.items() if b"seconds" not in k} == {
         b"enqueued": 2, b"ended:failed": 1, b"ended:cancelled": 1,
     }  # fmt: skip
+    of_queue = world.redis.hgetall(keys.scope(ACCOUNT, "q"))
+    assert {k: v for k, v in of_queue.items() if k.startswith(b"ended:")} == {
+        b"ended:failed": b"1", b"ended:cancelled": b"1",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("took_s", "bucket"),
+    [(bound, bound) for bound in BOUNDS]
+    + [(bound + 0.4, following) for bound, following in pairwise(BOUNDS)],
+)
+def test_how_long_a_job_took_is_counted_in_one_bucket(world, took_s, bucket):
+    token = world.start("1")
+    now_s = float(world.redis.hget(keys.scope(ACCOUNT, "@"), "wall")) / 1e6
+    world.redis.hset(keys.job("1"), "created_at", now_s - took_s)
+    world.journal.advance("1", token, Phase.FAILED, fields={}, outcome={})
+    counters = world.redis.hgetall(keys.COUNTERS)
+    counted = {k: v for k, v in counters.items() if k.startswith(b"seconds:")}
+    assert float(counted.pop(b"seconds:total")) == pytest.approx(took_s, abs=0.01)
+    assert counted == {f"seconds:{bucket}".encode(): b"1"}
+
+
+def test_what_takes_longer_than_the_last_bucket_is_in_none(world):
+    token = world.start("1")
+    world.redis.hset(keys.job("1"), "created_at", 1)
+    world.journal.advance("1", token, Phase.FAILED, fields={}, outcome={})
+    counters = world.redis.hgetall(keys.COUNTERS)
+    assert {k for k in counters if k.startswith(b"seconds:")} == {b"seconds:total"}
 
 
 def test_errors_that_scripts_write_are_json(world):

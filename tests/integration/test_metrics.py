@@ -1,17 +1,21 @@
 """What is counted, in the text that Prometheus reads."""
 
+import re
+import time
+
 import pytest
 from click.testing import CliRunner
 from operating import FLUX, Queues
 from prometheus_client.parser import text_string_to_metric_families
 
-from falq import presence
+from falq import keys, presence
 from falq.cli.main import run
 from falq.cli.metrics import metrics
 from falq.limits import Limits
-from falq.metrics import exposition
+from falq.metrics import BOUNDS, exposition
 from falq.phases import Phase
 from falq.sandbox import running_sandbox
+from falq.scripts import compose
 
 SLOW = Limits(max_concurrent=1, start_interval_s=0, rate_per_min=1, burst=1)
 
@@ -117,3 +121,46 @@ def test_without_a_server_there_is_nothing_to_count(tmp_path, monkeypatch, capsy
     assert run(metrics, []) == 5
     assert "no embedded server runs" in capsys.readouterr().err
     assert not (tmp_path / "home").exists()
+
+
+def test_ends_and_waits_are_counted_for_each_queue(queues):
+    for queue in ("a", "b"):
+        queues.enqueue({"prompt": "x"}, queue=queue, limits=SLOW)
+    queues.enqueue({"prompt": "y"}, queue="a", limits=SLOW)
+    grants = queues.admission.admit("w", 5, register=False).grants
+    for grant, phase in zip(grants, (Phase.FAILED, Phase.UNKNOWN), strict=True):
+        queues.end(grant, phase)
+    told = read(queues)
+    of = {grant.queue: phase for grant, phase in zip(grants, ("failed", "unknown"), strict=True)}
+    for queue, phase in of.items():
+        assert told["falq_queue_ended_total", ("phase", phase), ("queue", queue)] == 1
+    assert told["falq_queue_waits_total", ("limit", "concurrency"), ("queue", "a")] == 1
+    assert ("falq_queue_waits_total", ("limit", "concurrency"), ("queue", "b")) not in told
+
+
+@pytest.mark.parametrize(
+    ("took_s", "first"), [(0.5, 1), (1.5, 2), (59.0, 60), (1799.0, 1800), (9000.0, None)]
+)
+def test_durations_fall_into_the_buckets_of_a_histogram(queues, redis_client, took_s, first):
+    grant = queues.start()
+    redis_client.hset(keys.job(grant.job_id), "created_at", time.time() - took_s)
+    queues.end(grant, Phase.FAILED)
+    told = read(queues)
+    for bound in BOUNDS:
+        expected = int(first is not None and bound >= first)
+        assert told["falq_job_seconds_bucket", ("le", f"{bound}.0")] == expected, bound
+    assert told["falq_job_seconds_bucket", ("le", "+Inf")] == 1
+    assert told["falq_job_seconds_sum",] == pytest.approx(took_s, abs=0.5)
+
+
+def test_the_buckets_of_the_script_are_those_of_the_metric():
+    text = compose("advance")
+    found = re.search(r"BOUNDS = \{ ([\d, ]+) \}", text)[1]
+    assert tuple(map(int, found.split(","))) == BOUNDS
+
+
+def test_a_job_of_no_account_leaves_no_counter_of_a_queue_behind(queues, redis_client):
+    queues.environ["FAL_KEY"] = queues.environ["FALQ_FAL_URL"] = ""
+    job_id = queues.enqueue({"prompt": "x"})
+    queues.journal.cancel(job_id)
+    assert redis_client.keys("falq:{}:scope:q") == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ def run_fal_api_job(
     max_polls: int | None = None,
     save_logs: bool = False,
     save_logs_inline: bool = False,
+    no_sidecar: bool = False,
+    upload_fields: Sequence[str] = (),
     no_queue: bool = False,
     sync_only: bool | None = None,
     queue_config: str | os.PathLike[str] | None = None,
@@ -65,6 +67,8 @@ def run_fal_api_job(
         max_polls: Status polls at most.
         save_logs: Save the model's logs to ``{output_dir}/logs/``.
         save_logs_inline: Save them beside the output.
+        no_sidecar: Write no ``<file>.json`` beside each file.
+        upload_fields: ``NAME=PATH`` each: upload a file and give its address to a field.
         no_queue: Call fal from this process; limits do not apply.
         sync_only: Use fal's sync API; None takes the queue's setting.
         queue_config: A ``queue_config.yaml``.
@@ -92,6 +96,7 @@ def run_fal_api_job(
             directory=_directory(output_dir),
             output_file=call_values.output_file("output_file", output_file),
             auto_filename=auto_filename,
+            sidecar=not no_sidecar,
             save_logs=save_logs,
             save_logs_inline=save_logs_inline,
         ),
@@ -107,7 +112,7 @@ def run_fal_api_job(
     tell = on_event or (lambda _: None)
 
     def upload(arguments: dict[str, Any]) -> dict[str, Any]:
-        return with_uploads(settings, arguments, (), None, tell, fresh=fresh)
+        return with_uploads(settings, arguments, upload_fields, None, tell, fresh=fresh)
 
     return perform(
         settings, request, no_queue=no_queue, wait_s=wait_s, upload=upload, on_event=on_event

@@ -6,7 +6,7 @@ import pytest
 
 from falq import run_fal_api_job
 from falq.call_values import read_count, read_seconds
-from falq.errors import UsageError
+from falq.errors import ArgumentsError, UsageError
 from falq.following import FollowRules
 
 MONTH_S = 31 * 86_400.0
@@ -56,3 +56,9 @@ def test_the_options_of_a_job_are_read_or_refused():
             FollowRules.of(options)
     assert read_seconds({}, "x") is None
     assert read_count({"x": 1}, "x") == 1
+
+
+@pytest.mark.parametrize("field", ["image_url", "image_urll=a.png", "image_url=missing.png"])
+def test_a_call_from_python_names_files_as_the_command_line_does(tmp_path, field):
+    with pytest.raises(ArgumentsError, match=r"--upload-field|no such file"):
+        run_fal_api_job("a/b", {}, tmp_path / "out", upload_fields=[field], no_sidecar=True)

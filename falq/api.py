@@ -13,7 +13,7 @@ from falq import call_values, outcome
 from falq.calling import Caller, CallRequest, new_job_id
 from falq.direct_call import call_directly
 from falq.enqueue import Enqueued
-from falq.errors import ArtifactError, RedisUnavailableError, UsageError
+from falq.errors import ArtifactError, RedisUnavailableError, UsageError, concerning
 from falq.fetching import may_be_there, salvage, salvage_direct, settle
 from falq.files.spec import OutputSpec
 from falq.meeting import leave_nonce, part_ways, remove_nonce
@@ -114,9 +114,10 @@ def run_fal_api_job(
     def upload(arguments: dict[str, Any]) -> dict[str, Any]:
         return with_uploads(settings, arguments, upload_fields, None, tell, fresh=fresh)
 
-    return perform(
-        settings, request, no_queue=no_queue, wait_s=wait_s, upload=upload, on_event=on_event
-    )
+    with concerning(model_id=request.model_id):
+        return perform(
+            settings, request, no_queue=no_queue, wait_s=wait_s, upload=upload, on_event=on_event
+        )
 
 
 def _directory(value: Any) -> str:

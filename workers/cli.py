@@ -11,7 +11,7 @@ import click
 
 from falq import __version__
 from falq.background import SingleInstance, find_instance
-from falq.cli.call_options import some_text
+from falq.cli.call_options import JSON_ANYWAY, some_text
 from falq.cli.show import Voice, emit
 from falq.embedded import find_server, stop_server
 from falq.errors import UsageError
@@ -143,6 +143,7 @@ def _tell_up(settings: Settings, pid: int) -> None:
 
 @click.command()
 @_CONCURRENCY
+@JSON_ANYWAY
 @click.option("-q", "--quiet", is_flag=True, help="No talk.")
 def up(concurrency: int, quiet: bool) -> None:
     """Start the embedded Redis and a background worker."""

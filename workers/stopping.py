@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from falq.background import find_instance
+from falq.cli.call_options import JSON_ANYWAY
 from falq.cli.show import Voice, emit
 from falq.embedded import stop_server
 from falq.errors import UnreachableError
@@ -31,6 +32,7 @@ STOP_S = 660.0
 
 @click.command()
 @click.option("--now", is_flag=True, help="Leave running jobs to other workers or a later start.")
+@JSON_ANYWAY
 @click.option("-q", "--quiet", is_flag=True, help="No talk.")
 def down(now: bool, quiet: bool) -> None:
     """Stop the background workers of this home and the embedded Redis, warm."""

@@ -14,7 +14,7 @@ import click
 from falq.cli.call_options import call_options, read_arguments, refuse_contradictions
 from falq.cli.progress import Progress
 from falq.cli.show import Voice, emit, show_error
-from falq.errors import FalqError, UsageError, concerning
+from falq.errors import FalqError, UsageError
 from falq.model_id import parse_model_id
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ _CONFIG = click.option(
 def call(model_id: str, queue_config: Path | None, **options: Any) -> int:
     """Make one call and save its files."""
     refuse_contradictions(options)
-    with concerning(model_id=model_id):
-        arguments = read_arguments(options.pop("args"), options.pop("args_file"))
+    arguments = read_arguments(options.pop("args"), options.pop("args_file"))
     return run_call(
         model_id=model_id, arguments=arguments, options=options, queue_config_path=queue_config
     )
@@ -56,8 +55,7 @@ def submit(model_id: str, queue_config: Path | None, **options: Any) -> int:
         raise UsageError("falq submit puts a call into the queue: --no-queue does not fit")
     if options["wait_s"] is not None:
         raise UsageError("falq submit does not wait: --wait does not fit", "falq call --wait S")
-    with concerning(model_id=model_id):
-        arguments = read_arguments(options.pop("args"), options.pop("args_file"))
+    arguments = read_arguments(options.pop("args"), options.pop("args_file"))
     options["no_wait"] = True
     code = run_call(
         model_id=model_id, arguments=arguments, options=options, queue_config_path=queue_config
@@ -91,7 +89,7 @@ def run_call(
     state = _Running(progress)
 
     def run() -> dict[str, Any]:
-        with progress, concerning(model_id=model_id):
+        with progress:
             return state.run(model_id, arguments, options, skill, queue_config_path, input_schema)
 
     try:

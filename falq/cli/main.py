@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -107,7 +108,8 @@ def run(command: click.Command, args: Sequence[str], prog_name: str = "falq") ->
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001  # no traceback reaches a user
-        return fail(known_error(error), json_wanted="--json" in args)
+        known = known_error(error).about(model_id=_model_of(args))
+        return fail(known, json_wanted="--json" in args)
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -117,6 +119,14 @@ def _leave_no_core_file() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _model_of(args: Sequence[str]) -> str | None:
+    """Give the model that a line is about, also where it was refused before it was read."""
+    if not args or args[0] not in ("call", "submit"):
+        return None
+    named = (value for flag, value in pairwise(args) if flag in ("-m", "--model-id"))
+    return next(named, None)
 
 
 def known_error(error: Exception) -> FalqError:

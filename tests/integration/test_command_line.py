@@ -88,6 +88,8 @@ def test_what_makes_no_sense_is_refused_in_one_line_with_a_hint(line, environ, f
 
 def test_an_error_names_the_model_that_it_is_about(environ, falq_does, monkeypatch):
     assert json.loads(falq_does("call", "-m", "a/b", "-a", "{")[1])["error"]["model_id"] == "a/b"
+    unread = falq_does("call", "-m", "a/b", "--poll-interval", "x")[1]
+    assert json.loads(unread)["error"]["model_id"] == "a/b"
     monkeypatch.delenv("FAL_KEY")
     monkeypatch.delenv("FALQ_REDIS_URL")
     code, out, _ = falq_does(*CALL)

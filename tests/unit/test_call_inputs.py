@@ -62,3 +62,9 @@ def test_the_options_of_a_job_are_read_or_refused():
 def test_a_call_from_python_names_files_as_the_command_line_does(tmp_path, field):
     with pytest.raises(ArgumentsError, match=r"--upload-field|no such file"):
         run_fal_api_job("a/b", {}, tmp_path / "out", upload_fields=[field], no_sidecar=True)
+
+
+def test_an_error_names_the_model_that_it_is_about(tmp_path):
+    with pytest.raises(RedisUnavailableError) as caught:
+        run_fal_api_job("a/b", {}, tmp_path / "out")
+    assert caught.value.model_id == "a/b"

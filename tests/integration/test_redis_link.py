@@ -42,13 +42,19 @@ def start(directory):
             )
         )
         if "--port" not in options:
-            wait_until(place.exists)
+            wait_until(lambda: listens(place))
         return f"unix://{place}"
 
     yield start
     for process in running:
         process.kill()
         process.wait()
+
+
+def listens(place):
+    """Tell whether a socket takes connections: its file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(place)) == 0
 
 
 def wait_until(done, wait_s=5.0):

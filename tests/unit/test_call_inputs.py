@@ -6,7 +6,7 @@ import pytest
 
 from falq import run_fal_api_job
 from falq.call_values import read_count, read_seconds
-from falq.errors import ArgumentsError, UsageError
+from falq.errors import ArgumentsError, RedisUnavailableError, UsageError
 from falq.following import FollowRules
 
 MONTH_S = 31 * 86_400.0

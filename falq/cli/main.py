@@ -105,12 +105,25 @@ def run(command: click.Command, args: Sequence[str], prog_name: str = "falq") ->
         cause = end.__cause__
         return fail(known_error(cause)) if isinstance(cause, EOFError) else interrupt.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _hang_up()
         return 0
     except Exception as error:  # noqa: BLE001  # no traceback reaches a user
         known = known_error(error).about(model_id=_model_of(args))
-        return fail(known, json_wanted="--json" in args)
+        return _failed(known, json_wanted="--json" in args)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _failed(error: FalqError, *, json_wanted: bool) -> int:
+    """Show an error; whoever read our output may have gone, and the exit code still counts."""
+    try:
+        return fail(error, json_wanted=json_wanted)
+    except BrokenPipeError:
+        _hang_up()
+        return error.exit_code
+
+
+def _hang_up() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave_no_core_file() -> None:

@@ -147,3 +147,13 @@ def test_a_port_that_is_taken_is_told(home: Home) -> None:
         run = home.falq("sandbox", "--port", str(port))
     assert run.code in (2, 5)
     assert str(port) in run.error["message"]
+
+
+def test_a_reader_that_goes_away_changes_no_exit_code_and_shows_no_traceback(new_home):
+    home = new_home()
+    command = f"{sys.executable} -m falq call -m none -a '{{}}' | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], env=home.environ(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -3,13 +3,17 @@
 import json
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 from operating import Queues
 
+from falq.cli.dashboard import dashboard
+from falq.cli.main import run
 from falq.dashboard.app import create_app
 from falq.dashboard.guard import Guard
+from falq.errors import UsageError
 from falq.phases import Phase
 from falq.sandbox import running_sandbox
 
@@ -252,3 +256,22 @@ def test_a_port_that_is_taken_is_one_clear_line(environ, monkeypatch, capsys):
         assert run(dashboard, ["--port", str(port)]) == 2
     told = json.loads(capsys.readouterr().out)["error"]
     assert f"127.0.0.1:{port}" in told["message"]
+
+
+def test_a_dashboard_that_is_ended_while_it_starts_ends_as_one_that_serves(monkeypatch, tmp_path):
+    handlers = []
+
+    def stop_here(*_):
+        handlers.append(signal.getsignal(signal.SIGTERM))
+        raise UsageError("far enough")
+
+    monkeypatch.setattr("falq.cli.dashboard._listen", stop_here)
+    monkeypatch.setenv("FALQ_HOME", str(tmp_path))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert run(dashboard, ["--port", "0"]) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(SystemExit) as ended:
+        handlers[0](signal.SIGTERM, None)
+    assert ended.value.code == 0

@@ -11,7 +11,7 @@ import click
 
 from falq import __version__
 from falq.background import SingleInstance, find_instance
-from falq.cli.call_options import JSON_ANYWAY, some_text
+from falq.cli.call_options import JSON_ANYWAY, NumberRange, some_text
 from falq.cli.show import Voice, emit
 from falq.embedded import find_server, stop_server
 from falq.errors import UsageError
@@ -42,9 +42,7 @@ _CONCURRENCY = click.option(
     help="Serve only queues that match, such as 'flux*'.",
 )
 @click.option("--burst", is_flag=True, help="End when nothing waits.")
-@click.option(
-    "--idle-exit", type=click.FloatRange(min=1), hidden=True, help="End when idle so long."
-)
+@click.option("--idle-exit", type=NumberRange(min=1), hidden=True, help="End when idle so long.")
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
 )

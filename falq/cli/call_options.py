@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,17 @@ import click
 from falq import call_values
 from falq.errors import ArgumentsError, UsageError
 from falq.values import MAX_COUNT, number_from_text
+
+
+class NumberRange(click.FloatRange):
+    """A range of numbers; click lets nan into any, as it is less than nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a number, and refuse one that is none."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 def seconds(flag: str, check: Callable[[str, Any], float | None]) -> Callable[[str], float | None]:

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from falq.cli.call_options import NumberRange
 from falq.cli.show import Voice, emit
 from falq.errors import UsageError
 
@@ -19,7 +20,7 @@ PORT = 8765
     help="Port on loopback; 0 takes a free one.",
 )  # fmt: skip
 @click.option(
-    "--latency", type=click.FloatRange(0, 86_400), default=0.0, show_default=True, metavar="S",
+    "--latency", type=NumberRange(0, 86_400), default=0.0, show_default=True, metavar="S",
     help="Seconds that each request runs.",
 )  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No talk.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from falq.cli.call_options import NumberRange
 from falq.cli.show import as_table, emit
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--watch", is_flag=True, help="Show it again and again until Ctrl-C.")
 @click.option(
-    "--interval", type=click.FloatRange(0.2, 3600), default=1.0, show_default=True, metavar="S",
+    "--interval", type=NumberRange(0.2, 3600), default=1.0, show_default=True, metavar="S",
     help="Seconds between two looks of --watch.",
 )  # fmt: skip
 @click.option("--json", "json_wanted", is_flag=True, help="Print JSON on a terminal too.")

@@ -70,6 +70,7 @@ def jobs(environ):
         [*CALL, "--no-queue", "--no-wait"], [*CALL, "--no-queue", "--wait", "3"],
         [*CALL, "--no-queue", "--priority", "high"], ["submit", *CALL[1:], "--wait", "3"],
         [*CALL, "--queue-config", "nope.yaml"], ["wait", "j", "--timeout", "nan"],
+        ["status", "--interval", "nan"],
         ["jobs", "--since", "yesterday"], ["worker", "--queues", ""],
         ["call", "-m", "a/b", "-a", '{"prompt": "\\ud800"}'],
         ["call", "-m", "a/b", "-a", '{"prompt": "x'], ["call", "-m", "a/b", "-a", "[]"],

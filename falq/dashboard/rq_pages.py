@@ -47,6 +47,10 @@ class TolerantJson:
             return NOT_JSON
 
 
+class NotFailedError(Exception):
+    """A requeue of a job that is in no registry of failures."""
+
+
 class _Decoded(str):
     """A text that lets itself be decoded, as rq-dashboard still does."""
 
@@ -161,7 +165,10 @@ def _reading_json(registry: Any, job: type) -> type:
 
 def _requeue(web: ModuleType) -> Callable[..., Any]:
     def requeue_job(job_id: str, connection: Redis, serializer: Any = None) -> Any:  # noqa: ARG001
-        return web.Job.fetch(job_id, connection=connection).requeue()
+        job = web.Job.fetch(job_id, connection=connection)
+        if job not in job.failed_job_registry:
+            raise NotFailedError(f"the job is {job.get_status()}: only a failed one is requeued")
+        return job.requeue()
 
     return requeue_job
 
@@ -217,12 +224,11 @@ def install(app: Flask, find_redis: Callable[[], Redis]) -> None:
         blueprint.jinja_loader = EscapingLoader(blueprint.jinja_loader)
     app.register_blueprint(blueprint, url_prefix="/rq")
     app.register_error_handler(web.NoSuchJobError, lambda _: ("there is no such job", 404))
-    from rq.exceptions import InvalidJobOperation
 
     def not_now(error: Exception) -> tuple[Response, int]:
-        return jsonify(status="ERROR", error=f"not possible as the job stands: {error}"), 409
+        return jsonify(status="ERROR", error=str(error)), 409
 
-    app.register_error_handler(InvalidJobOperation, not_now)
+    app.register_error_handler(NotFailedError, not_now)
 
 
 def _before() -> Any:

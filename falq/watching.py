@@ -59,7 +59,8 @@ class Watch:
     cursor: str = "0-0"
     heard_at: float = field(default_factory=time.monotonic)
     touched_at: float = field(default_factory=time.monotonic)
-    warned_at: float | None = None
+    nobody_at: float | None = None
+    away_at: float | None = None
     block_s: float = _FIRST_S
 
     def until_end(self, wait_s: float | None, idle_timeout_s: float) -> JobRecord:
@@ -112,9 +113,9 @@ class Watch:
 
     def _see_to_worker(self) -> None:
         served = self._try(self.caller.see_to_worker)
-        overdue = self.warned_at is None or time.monotonic() - self.warned_at > _NOBODY_EVERY_S
+        overdue = self.nobody_at is None or time.monotonic() - self.nobody_at > _NOBODY_EVERY_S
         if served is False and overdue:
-            self.warned_at = time.monotonic()
+            self.nobody_at = time.monotonic()
             self.on_event({"warning": "no worker serves this account; waiting for one"})
 
     def _look(self) -> JobRecord | None:
@@ -126,8 +127,8 @@ class Watch:
             with translate_redis_errors():
                 return ask()
         except RedisUnavailableError as error:
-            if self.warned_at is None or time.monotonic() - self.warned_at > _NOBODY_EVERY_S:
-                self.warned_at = time.monotonic()
+            if self.away_at is None or time.monotonic() - self.away_at > _NOBODY_EVERY_S:
+                self.away_at = time.monotonic()
                 self.on_event({"warning": f"{error.message}; waiting for it"})
             time.sleep(RETRY_S)
             self.caller.revive()

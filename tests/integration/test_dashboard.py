@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from operating import Queues
 
+import falq
 from falq.cli.dashboard import dashboard
 from falq.cli.main import run
 from falq.dashboard.app import create_app
@@ -188,6 +189,14 @@ def test_every_answer_tells_the_browser_to_run_nothing_foreign(queues, client, p
     assert headers["Referrer-Policy"] == "no-referrer"
 
 
+def test_prometheus_is_let_in_by_the_name_that_the_guide_allows():
+    text = (Path(falq.__file__).parents[1] / "docs" / "dashboard.md").read_text()
+    target = re.search(r'targets: \["([^"]+)"\]', text)[1]
+    host, allowed = re.search(r"--host (\S+) .*--allow-host ([\w.-]+)`", text).groups()
+    assert Guard(host=host, token=TOKEN, names=(allowed,)).knows_host(target)
+    assert not Guard(host=host, token=TOKEN).knows_host(target)
+
+
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.0.2.1", "", "a@b"])
 def test_a_name_that_was_pointed_here_is_refused(client, host):
     assert client.get("/", headers={"Host": host}).status_code == 400
@@ -231,9 +240,6 @@ def test_nothing_of_falqs_own_changes_anything(client):
 
 @pytest.mark.skipif(os.name != "posix", reason="asks for rights of files")
 def test_a_token_file_that_others_can_read_or_guess_is_refused(tmp_path):
-    from falq.cli.dashboard import dashboard
-    from falq.cli.main import run
-
     path = tmp_path / "token"
     path.write_text("too-short")
     path.chmod(0o600)
@@ -245,9 +251,6 @@ def test_a_token_file_that_others_can_read_or_guess_is_refused(tmp_path):
 
 def test_a_port_that_is_taken_is_one_clear_line(environ, monkeypatch, capsys):
     import socket
-
-    from falq.cli.dashboard import dashboard
-    from falq.cli.main import run
 
     for name, value in environ.items():
         monkeypatch.setenv(name, value)

@@ -5,15 +5,18 @@ import http.server
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
 import zlib
+from pathlib import Path
 
 import pytest
 from rq import Callback, Queue, Repeat, Retry, Webhook
 from rq.serializers import JSONSerializer
 
+import falq as falq_package
 from falq import keys
 from falq.cli.main import falq, run
 from falq.errors import ConfigurationError
@@ -25,6 +28,7 @@ from falq.sandbox import running_sandbox
 from falq.settings import Settings
 from workers.building import build_engine
 
+DOCS = Path(falq_package.__file__).parents[1] / "docs"
 WIDE = Limits(start_interval_s=0)
 MODEL = {"model_id": "sandbox/flux/dev", "arguments": {"prompt": "a cat"}}
 
@@ -153,10 +157,8 @@ def called():
 
 def stock_worker(environ, redis_url, tmp_path):
     """Run RQ's own worker as the guide has it, until the queue is empty."""
-    line = (
-        "worker --burst --job-class workers.rq_glue.FalqJob "
-        "--serializer rq.serializers.JSONSerializer media"
-    )
+    line = re.search(r"`rq (worker [^`]+) QUEUE`", (DOCS / "security.md").read_text())[1]
+    line += " --burst media"
     done = subprocess.run(
         [sys.executable, "-m", "rq.cli", *line.split(), "--url", redis_url],
         env={**os.environ, **environ}, cwd=tmp_path, capture_output=True, text=True, timeout=60,

@@ -20,19 +20,14 @@ local function write_fields()
   for i = 10, #ARGV, 2 do
     if ARGV[i] == 'request_id' and ARGV[i + 1] ~= '' then
       call('SET', 'falq:owner:' .. ARGV[i + 1], id, 'NX', 'EX', owner_s)
-    elseif ARGV[i] == 'submits' and to == 'submitting' then
-      -- A new intent: whoever sent the POST before it has nothing more to tell.
-      call('HDEL', key, 'late_token')
     end
   end
-  if #ARGV >= 10 then call('HSET', key, unpack(ARGV, 10)) end
+  if #ARGV > 9 then call('HSET', key, unpack(ARGV, 10)) end
 end
 
 local function late()
-  if phase == 'unknown' then
-    call('SREM', 'falq:unknown', id)
-    call('PERSIST', key)
-  end
+  keep_time()
+  call('SREM', 'falq:unknown', id)
   call('HDEL', key, 'late_token')
   call('HSET', key, 'phase', to, 'outcome', '', 'error', '', 'finished_at', '', 'deaths', 0)
   write_fields()
@@ -53,22 +48,21 @@ if j[2] ~= token then
   if phase == to and j[5] == token then return 'OK' end
   local tells = to == 'submitted' or to == 'downloading' or to == 'queued'
   if j[4] == token and tells and (phase == 'submitting' or phase == 'unknown') then
-    keep_time()
     return late()
   end
   return 'FENCED'
 end
 if not string.find(from, ',' .. phase .. ',', 1, true) then return 'ILLEGAL:' .. phase end
 
+keep_time()
 write_fields()
 if to == 'done' or to == 'failed' or to == 'cancelled' then
-  keep_time()
   finish(id, q, to, outcome, token)
   return 'OK'
 end
 if to == 'queued' then
-  keep_time()
   call('HSET', key, 'left_token', token, 'deaths', 0)
+  -- Whoever sent the POST before the next one has nothing more to tell.
   call('HDEL', key, 'late_token')
   free(id, q)
   wait_again(id, q)
@@ -77,7 +71,6 @@ if to == 'queued' then
   return 'OK'
 end
 if to == 'unknown' then
-  keep_time()
   call('HSETNX', key, 'late_token', token)
   call('HSET', key, 'left_token', token)
   doubt(id, q, outcome, hold_us)
@@ -85,7 +78,6 @@ if to == 'unknown' then
 end
 if to ~= phase then
   call('HSET', key, 'phase', to, 'deaths', 0)
-  if phase == 'submitting' then call('HDEL', key, 'late_token') end
   tell(id, '{"phase":"' .. to .. '"}')
 end
 if event ~= '' then tell(id, event) end

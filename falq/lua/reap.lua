@@ -7,6 +7,7 @@
 -- Reply    job_id, phase it was in, for each
 local lease_us, hold_us, max_deaths = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local reaped = {}
+local ENDED = { done = true, failed = true, cancelled = true, unknown = true }
 
 local function poison(id, q, phase, request_id)
   local sent = request_id and request_id ~= ''
@@ -36,7 +37,6 @@ end
 
 local function bury(id, q, phase, token, request_id)
   count('deaths')
-  remember_sender(id, phase, token)
   if call('HINCRBY', JOB .. id, 'deaths', 1) >= max_deaths then
     poison(id, q, phase, request_id)
   else
@@ -46,8 +46,6 @@ end
 
 -- The record was deleted by hand.
 local function forget(id)
-  call('ZREM', LEASES, id)
-  call('LREM', ADOPT, 0, id)
   for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do free_and_wake(id, q) end
 end
 
@@ -58,7 +56,7 @@ for _, id in ipairs(expired) do
   local phase, q, held = j[1], j[2], j[4] and j[4] ~= ''
   if not phase then
     forget(id)
-  elseif phase == 'done' or phase == 'failed' or phase == 'cancelled' or phase == 'unknown' then
+  elseif ENDED[phase] then
     free_and_wake(id, q)
   elseif held or phase == 'queued' then
     bury(id, q, phase, j[4], j[3])

@@ -327,8 +327,7 @@ class Claims(RuleBasedStateMachine):
         job = self.jobs[job_id]
         to = data.draw(st.sampled_from(STEPS[job["phase"]]))
         token = job["token"]
-        if to in (*TERMINAL, "queued", "unknown"):
-            self.tick()
+        self.tick()
         self.write(job_id, token, to)
         was, job["phase"], job["deaths"] = job["phase"], to, 0
         if to == "submitting":

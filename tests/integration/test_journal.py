@@ -290,6 +290,35 @@ def test_a_late_worker_is_heard_once(world):
             go(world, "a", token, Phase.SUBMITTED, request_id="r1")
 
 
+def test_a_job_given_back_has_no_deaths_to_its_name(world):
+    started_in(world, Phase.QUEUED)
+    world.pass_time(LEASE_OVER)
+    world.admission.reap()
+    (grant,) = world.admit().grants
+    assert world.journal.get("a").deaths == 1
+    go(world, "a", grant.token, Phase.SUBMITTING)
+    go(world, "a", grant.token, Phase.QUEUED)
+    assert world.journal.get("a").deaths == 0
+
+
+def test_a_late_worker_forgives_deaths_and_is_told_of(world):
+    token = paused_while_sending(world)
+    with pytest.raises(FencedError, match="LATE"):
+        go(world, "a", token, Phase.SUBMITTED, request_id="r1")
+    assert world.journal.get("a").deaths == 0
+    assert events(world)[-1] == {"phase": "submitted", "late": True}
+
+
+def test_a_late_worker_that_gave_its_job_back_is_not_heard_of_the_next_intent(world):
+    token = paused_while_sending(world)
+    with pytest.raises(FencedError, match="LATE"):
+        go(world, "a", token, Phase.QUEUED)
+    (again,) = world.admit().grants
+    go(world, "a", again.token, Phase.SUBMITTING, submits=2)
+    with pytest.raises(FencedError, match="FENCED"):
+        go(world, "a", token, Phase.SUBMITTED, request_id="r1")
+
+
 def test_a_late_worker_cannot_end_a_job(world):
     token = paused_while_sending(world)
     for to in (Phase.FAILED, Phase.DONE, Phase.UNKNOWN, Phase.SUBMITTING, Phase.RUNNING):
@@ -322,6 +351,38 @@ def test_a_job_whose_worker_died_keeps_its_slot_and_is_adopted(phase, world):
     assert (grant.job_id, grant.adopted, world.phase("a")) == ("a", True, phase.value)
 
 
+def test_a_job_that_nobody_adopts_is_offered_again_for_a_whole_lease(world):
+    started_in(world, Phase.RUNNING)
+    for _ in range(2):
+        world.pass_time(LEASE_OVER)
+        assert world.admission.reap() == [("a", "running")]
+        assert world.admission.reap() == []
+
+
+def test_the_request_of_a_job_is_its_own_wherever_it_stands_among_its_fields(world):
+    token = started_in(world, Phase.SUBMITTING)
+    go(world, "a", token, Phase.SUBMITTED, status_url="u", cancel_url="c", request_id="r9")
+    assert world.journal.owners(["r9", "u", "c"]) == {"r9": "a"}
+
+
+def test_no_request_is_nobodys(world):
+    token = started_in(world, Phase.QUEUED)
+    go(world, "a", token, Phase.SUBMITTING, request_id=None, loss="x")
+    assert world.journal.owners(["", "x"]) == {}
+
+
+@pytest.mark.parametrize("to", [Phase.SUBMITTING, Phase.QUEUED, Phase.FAILED])
+def test_time_goes_on_with_each_change(to, world):
+    token = started_in(world, Phase.QUEUED)
+    before = world.now()
+    world.move(1_000_000)
+    go(world, "a", token, Phase.SUBMITTING)
+    world.move(1_000_000)
+    if to != Phase.SUBMITTING:
+        go(world, "a", token, to)
+    assert world.now() == before + (1 if to == Phase.SUBMITTING else 2) * 1_000_000
+
+
 def test_a_job_that_waits_for_its_adoption_does_not_die_of_it(world):
     started_in(world, Phase.RUNNING)
     for _ in range(MAX_DEATHS + 2):
@@ -336,6 +397,13 @@ def test_a_job_whose_worker_died_before_the_intent_starts_again(world):
     world.pass_time(LEASE_OVER)
     assert world.admission.reap() == [("a", "queued")]
     assert (world.leases(), world.waiting()) == ({}, ["a"])
+
+
+HINTS = {
+    Phase.QUEUED: "look at the worker's log; then repeat the call",
+    Phase.SUBMITTING: "it is not sent again; falq resolve JOB decides",
+    Phase.RUNNING: "falq result JOB fetches it by its request_id",
+}
 
 
 @pytest.mark.parametrize(
@@ -358,9 +426,16 @@ def test_three_deaths_without_progress_end_a_job(phase, end, kind, billed, world
     world.pass_time(LEASE_OVER)
     world.admission.reap()
     record = world.journal.get("a")
-    assert (record.phase, record.error["type"]) == (end, kind)
-    assert record.error["may_be_billed"] is billed
-    assert record.error["request_id"] == ("r1" if phase == Phase.RUNNING else None)
+    hint = record.error.pop("hint")
+    assert HINTS[phase] in hint
+    assert record.phase == end
+    assert record.error == {
+        "type": kind, "message": "its worker died 3 times without getting on",
+        "model_id": "fal-ai/flux/dev", "job_id": "a", "retryable": not billed,
+        "request_id": "r1" if phase == Phase.RUNNING else None, "may_be_billed": billed,
+    }  # fmt: skip
+    record.error["hint"] = hint
+    assert world.redis.hget(keys.COUNTERS, "deaths") == b"3"
     assert record.outcome == {"status": "FAILED", "error": record.error}
     assert world.redis.hget(keys.rq_job("a"), "status") == b"failed"
 

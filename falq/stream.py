@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from ipaddress import ip_address
 from typing import Any, Self
@@ -219,6 +219,36 @@ class Stream(httpcore.AsyncNetworkStream):
             if self._receiver.filled == 0 and self._receiver.failure is not None:
                 raise self._receiver.failure
         return self._receiver.take(most)
+
+
+class Network(httpcore.AsyncNetworkBackend):
+    """Opens streams for httpcore.
+
+    Args:
+        buffer_bytes: Of each stream.
+    """
+
+    def __init__(self, buffer_bytes: int = BUFFER_BYTES) -> None:
+        self._buffer_bytes = buffer_bytes
+
+    async def connect(self, host: str, port: int, timeout_s: float | None) -> Stream:
+        """Open a stream; see :meth:`Stream.connect`."""
+        return await Stream.connect(host, port, timeout_s, self._buffer_bytes)
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,  # noqa: ARG002  # httpcore's signature
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002  # httpcore's signature
+    ) -> httpcore.AsyncNetworkStream:
+        """Open a stream, as httpcore asks for it."""
+        return await self.connect(host, port, timeout)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, for httpcore's own retries, which are not used."""
+        await asyncio.sleep(seconds)
 
 
 def is_address(host: str) -> bool:

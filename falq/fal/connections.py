@@ -8,18 +8,16 @@ jobs in flight, so a request never waits for a connection.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any
 
 import httpcore
 import httpx
 
-from falq.stream import Stream
+from falq.stream import Network
 
 #: Idle connections are kept as long as common gateways keep theirs, with a margin.
 KEEP_ALIVE_S = 30.0
@@ -50,30 +48,13 @@ def _translated() -> Iterator[None]:
         raise _TRANSLATED[type(error)](str(error)) from error
 
 
-class _Network(httpcore.AsyncNetworkBackend):
-    """Opens the connections."""
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002  # httpcore's signature
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002  # httpcore's signature
-    ) -> httpcore.AsyncNetworkStream:
-        return await Stream.connect(host, port, timeout, BUFFER_BYTES)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
 class Connections(httpx.AsyncBaseTransport):
     """A transport over plain HTTP/1.1 connections, each used by one request at a time."""
 
     def __init__(self) -> None:
         self._idle: dict[_Place, _Idle] = {}
         self._ssl_context: ssl.SSLContext | None = None
-        self._network = _Network()
+        self._network = Network(BUFFER_BYTES)
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -16,18 +16,16 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Iterable,
     Iterator,
     Sequence,
 )
-from typing import Any
 
 import httpcore
 import httpx
 
 from falq.errors import DownloadError
 from falq.files.policy import is_public, refused
-from falq.stream import Stream
+from falq.stream import Network, Stream
 
 #: Gives the addresses of a host; raises OSError when there are none.
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -54,7 +52,7 @@ async def resolve_host(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class PinnedBackend(httpcore.AsyncNetworkBackend):
+class PinnedBackend(Network):
     """Connects to checked addresses only.
 
     Args:
@@ -67,29 +65,19 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
         exempt: tuple[str, int] | None = None,
         resolve: Resolver = resolve_host,
     ) -> None:
+        super().__init__()
         self._exempt = exempt
         self._resolve = resolve
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002  # httpcore's signature
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002  # httpcore's signature
-    ) -> httpcore.AsyncNetworkStream:
+    async def connect(self, host: str, port: int, timeout_s: float | None) -> Stream:
         """Connect to the first checked address that answers."""
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
-        for address in await self._addresses(host, port, timeout):
+        for address in await self._addresses(host, port, timeout_s):
             try:
-                return await Stream.connect(address, port, timeout)
+                return await super().connect(address, port, timeout_s)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as err:
                 failure = err
         raise failure
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait, for httpcore's own retries, which are not used."""
-        await asyncio.sleep(seconds)
 
     async def _addresses(self, host: str, port: int, timeout: float | None) -> Sequence[str]:
         try:

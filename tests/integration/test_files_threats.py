@@ -248,7 +248,7 @@ async def test_a_name_that_turns_private_after_the_check_gains_nothing(
     async def resolve(host, port):
         return answers.pop(0)
 
-    async def connect(address, port, timeout_s):
+    async def connect(address, *_):
         connected.append(address)
         raise httpcore.ConnectError("nobody there")
 

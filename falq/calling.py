@@ -166,27 +166,27 @@ class Caller:
         enqueued = self._enqueue(new)
         if listens:
             self._listening.to(enqueued.job_id)
-        try:
-            self.see_to_worker()
-        except FalqError as error:
-            error.hint = f"the job waits: falq wait JOB, or falq cancel JOB; {error.hint}"
-            error.about(job_id=enqueued.job_id)
-            raise
+        self._see_to_worker_of(enqueued.job_id)
         return enqueued
 
     def _enqueue(self, new: door.NewJob) -> door.Enqueued:
-        """Ask again where a reply was lost: the same job_id is never enqueued twice."""
-        give_up_at = time.monotonic() + ENQUEUE_S
+        """Ask again where a reply was lost: the same job_id is never enqueued twice.
+
+        A refusal is certain only of the attempt that met it: after a lost reply it says
+        nothing about the attempt before.
+        """
+        give_up_at, lost = time.monotonic() + ENQUEUE_S, False
         while True:
             try:
                 with translate_redis_errors():
                     return door.enqueue(self.redis, new)
             except RedisUnavailableError as error:
                 error.refused = error.refused or self._surely_refused(error, new.job_id)
-                if error.refused:
+                if error.refused and not lost:
                     raise
+                lost = True
                 if not error.retryable or time.monotonic() > give_up_at:
-                    raise self._perhaps_enqueued(error, new.job_id) from error
+                    raise _perhaps_enqueued(error, new.job_id) from error
                 time.sleep(RETRY_S)
                 self.revive()
 
@@ -203,13 +203,17 @@ class Caller:
         except RedisError:
             return False
 
-    def _perhaps_enqueued(self, error: RedisUnavailableError, job_id: str) -> FalqError:
-        return RedisUnavailableError(
-            f"{error.message}; whether the job was enqueued is unknown",
-            "falq wait JOB tells once Redis is back; repeating the call attaches to it",
-            job_id=job_id,
-            may_be_billed=True,
-        )
+    def _see_to_worker_of(self, job_id: str) -> None:
+        """See to a worker for a job that is enqueued: whatever fails here, it stays enqueued."""
+        try:
+            self.see_to_worker()
+        except RedisUnavailableError:
+            # Whoever waits looks again; who does not wait has the ticket.
+            return
+        except FalqError as error:
+            error.hint = f"the job waits: falq wait JOB, or falq cancel JOB; {error.hint}"
+            error.about(job_id=job_id)
+            raise
 
     def revive(self) -> None:
         """Start an embedded server that was killed; elsewhere Redis comes back by itself."""
@@ -278,9 +282,10 @@ class Caller:
         self.see_to_worker()
 
     def position(self, record: JobRecord) -> int | None:
-        """Give how many jobs of its queue are ahead."""
-        with translate_redis_errors():
+        """Give how many jobs of its queue are ahead; None also while Redis is away."""
+        with contextlib.suppress(RedisUnavailableError), translate_redis_errors():
             return self.journal.position(record)
+        return None
 
     def delivered(self, job_id: str) -> None:
         """Note that a result reached its caller; a queue that is away may forget it."""
@@ -310,3 +315,13 @@ class Caller:
         """
         watch = Watch(self, job_id, on_event or (lambda _: None))
         return watch.until_end(wait_s, idle_timeout_s)
+
+
+def _perhaps_enqueued(error: RedisUnavailableError, job_id: str) -> RedisUnavailableError:
+    return RedisUnavailableError(
+        f"{error.message}; whether the job was enqueued is unknown",
+        "falq wait JOB tells once Redis is back; repeating the call attaches to it",
+        job_id=job_id,
+        retryable=False,
+        may_be_billed=True,
+    )

@@ -143,6 +143,8 @@ class Watch:
             f"nothing was heard of the job for {idle_timeout_s:g} s (client_idle_timeout)",
             "the job goes on; falq wait JOB attaches to it again",
             job_id=self.job_id,
+            retryable=False,
+            may_be_billed=True,
         )
 
 

@@ -150,14 +150,16 @@ def _request(
 
 
 class _Running:
-    """A call under way, and the id of its job as soon as there is one."""
+    """A call under way: the id of its job as soon as there is one, and the phase last heard of."""
 
     def __init__(self, progress: Progress) -> None:
         self.job_id: str | None = None
+        self.phase = "queued"
         self._progress = progress
 
     def _on_event(self, event: Any) -> None:
         self.job_id = event.get("job_id", self.job_id)
+        self.phase = event.get("phase", self.phase)
         self._progress(event)
 
     def run(
@@ -217,5 +219,5 @@ def _detach(state: _Running, voice: Voice) -> int:
     except KeyboardInterrupt:
         emit(cancel_job(state.job_id))
         return 130
-    emit(ticket_of(state.job_id))
+    emit(ticket_of(state.job_id, state.phase))
     return 130

@@ -13,7 +13,7 @@ from falq.cli.call_options import JSON_ANYWAY, seconds
 from falq.cli.completing import job_ids
 from falq.cli.progress import Progress
 from falq.cli.show import Voice, emit
-from falq.errors import UsageError
+from falq.errors import RedisUnavailableError, UsageError
 from falq.meeting import part_ways
 from falq.phases import TERMINAL, Phase
 
@@ -174,11 +174,14 @@ def kept_ticket(job_id: str) -> dict[str, Any] | None:
     return outcome.ticket(job_id, record.phase, record.request_id, None)
 
 
-def ticket_of(job_id: str) -> dict[str, Any]:
-    """Give the ticket of a job as it stands."""
+def ticket_of(job_id: str, last_phase: str) -> dict[str, Any]:
+    """Give the ticket of a job as it stands; while Redis is away, as it stood last."""
     from falq import outcome
 
-    with _open(_settings()) as caller:
-        record = caller.get(job_id)
-        caller.leave(job_id)
-        return outcome.ticket(job_id, record.phase, record.request_id, caller.position(record))
+    try:
+        with _open(_settings()) as caller:
+            record = caller.get(job_id)
+            caller.leave(job_id)
+            return outcome.ticket(job_id, record.phase, record.request_id, caller.position(record))
+    except RedisUnavailableError:
+        return outcome.ticket(job_id, last_phase, None, None)

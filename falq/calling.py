@@ -69,6 +69,11 @@ class CallRequest:
             "nonce": self.nonce,
         }
 
+    def fingerprint(self, settings: Settings) -> str:
+        """Name the whole call: at which fal, what, with which arguments, into which files."""
+        output = self.output.to_dict()
+        return fingerprint(settings.fal_url or "", self.model_id, self.arguments, output)
+
     def to_record(self, job_id: str, account: str) -> JobRecord:
         """Give the record with which the job starts."""
         return JobRecord(
@@ -154,9 +159,8 @@ class Caller:
             priority=record.priority,
             limits=request.config.limits_for(request.model_id),
             job_timeout_s=record.job_timeout_s,
-            fingerprint=fingerprint(
-                record.account, record.model_id, record.arguments, request.output.to_dict()
-            ),
+            fingerprint=request.fingerprint(self.settings),
+            fal=self.settings.fal_url or "",
             idempotency_key=request.idempotency_key,
             fresh=request.fresh,
             account_max_concurrent=self.settings.account_max_concurrent,
@@ -165,7 +169,7 @@ class Caller:
         )
         enqueued = self._enqueue(new)
         if listens:
-            self._listening.to(enqueued.job_id)
+            self._listening.also_to(enqueued.job_id)
         self._see_to_worker_of(enqueued.job_id)
         return enqueued
 
@@ -273,7 +277,7 @@ class Caller:
     def stay_present(self, job_id: str) -> None:
         """Say that somebody still waits for a job; equal calls do not attach to it then."""
         with translate_redis_errors():
-            door.touch_caller(self.redis, job_id, listens=self._listening.to(job_id))
+            door.touch_caller(self.redis, job_id, listens_as=self._listening.also_to(job_id))
 
     def resolve(self, job_id: str, how: str, request_id: str | None) -> None:
         """Decide about a job whose outcome is unknown."""

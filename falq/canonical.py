@@ -33,10 +33,10 @@ def arguments_hash(arguments: Mapping[str, Any]) -> str:
 
 
 def fingerprint(
-    account: str, model_id: str, arguments: Mapping[str, Any], output: Mapping[str, Any]
+    fal: str, model_id: str, arguments: Mapping[str, Any], output: Mapping[str, Any]
 ) -> str:
-    """Give a name of a whole call: who, what, with which arguments, into which files."""
-    return _digest(canonical([account, model_id, arguments, output]))
+    """Give a name of a whole call: at which fal, what, with which arguments, into which files."""
+    return _digest(canonical([fal, model_id, arguments, output]))
 
 
 def _digest(text: str) -> str:

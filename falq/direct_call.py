@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from falq.calling import CallRequest
-from falq.canonical import fingerprint
 from falq.errors import ConfigurationError
 from falq.fetching import may_be_there, outcome_of, salvage_direct
 from falq.keeping import forget, keep, kept_records
@@ -36,7 +35,7 @@ def call_directly(
         FalqError: What went wrong.
     """
     tell = on_event or (lambda _: None)
-    record = _named(request.to_record(job_id, settings.account))
+    record = _named(request.to_record(job_id, settings.account), request.fingerprint(settings))
     earlier = None if request.fresh else _abandoned(settings.home, record)
     if earlier is not None:
         tell({"job_id": earlier.job_id, "deduplicated": True})
@@ -62,9 +61,8 @@ def _call(settings: Settings, record: JobRecord, on_event: OnEvent | None) -> di
     return outcome_of(ended)
 
 
-def _named(record: JobRecord) -> JobRecord:
+def _named(record: JobRecord, name: str) -> JobRecord:
     """Write into a record which call it is, and which process makes it."""
-    name = fingerprint(record.account, record.model_id, record.arguments, record.options["output"])
     worker = f"{socket.gethostname()}.{os.getpid()}.direct"
     options = record.options | {"fingerprint": name}
     return dataclasses.replace(record, options=options, worker=worker)
@@ -75,6 +73,7 @@ def _abandoned(home: Path, record: JobRecord) -> JobRecord | None:
     for kept in kept_records(home):
         sent = kept.phase in ACTIVE | {Phase.UNKNOWN} or kept.result is not None
         same = kept.options.get("fingerprint") == record.options["fingerprint"]
+        same = same and kept.account == record.account
         if sent and same and not lives_here(kept.worker or ""):
             return kept
     return None

@@ -32,7 +32,8 @@ CALLER_S = 10
 class NewJob:
     """A job to enqueue.
 
-    ``account`` '' leaves it to the first worker that looks. ``attended`` says that somebody
+    ``account`` '' leaves it to the first worker that looks. ``fal`` is the origin that stands
+    in for fal, if any: an idempotency key means one job there. ``attended`` says that somebody
     waits for it from now on, ``listens`` that the caller has subscribed to its channel
     (``keys.caller``), so that its death shows at once.
     """
@@ -49,6 +50,7 @@ class NewJob:
     limits: Limits
     job_timeout_s: float
     fingerprint: str
+    fal: str = ""
     idempotency_key: str | None = None
     fresh: bool = False
     account_max_concurrent: int | None = None
@@ -90,8 +92,9 @@ def enqueue(redis: Redis, new: NewJob, scripts: Scripts | None = None) -> Enqueu
 def _script_arguments(new: NewJob, hashed: str) -> list[Argument]:
     record = _record_fields(new, hashed)
     cap = "" if new.account_max_concurrent is None else new.account_max_concurrent
+    key = "" if new.idempotency_key is None else f"{new.fal}:{new.idempotency_key}"
     return [
-        new.account, new.job_id, new.queue, LANES[new.priority], new.idempotency_key or "",
+        new.account, new.job_id, new.queue, LANES[new.priority], key,
         new.fingerprint, int(new.fresh), _presence(new), hashed, *limit_arguments(new.limits),
         cap, len(record) // 2, *record, *rq_fields(new.job_id, new.queue, new.model_id),
     ]  # fmt: skip
@@ -122,9 +125,10 @@ def _record_fields(new: NewJob, hashed: str) -> list[Argument]:
     return [part for pair in fields.items() for part in pair]
 
 
-def touch_caller(redis: Redis, job_id: str, *, listens: bool = False) -> None:
-    """Say that somebody still waits for a job."""
-    redis.set(keys.caller(job_id), LISTENS if listens else "1", ex=CALLER_S)
+def touch_caller(redis: Redis, job_id: str, *, listens_as: str | None = None) -> None:
+    """Say that somebody still waits for a job, and on which channel it listens."""
+    value = "1" if listens_as is None else LISTENS + listens_as
+    redis.set(keys.caller(job_id), value, ex=CALLER_S)
 
 
 def leave_caller(redis: Redis, job_id: str) -> None:

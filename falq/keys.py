@@ -9,11 +9,14 @@ key                         type    holds                                       
 falq:job:<job_id>           hash    the record (``falq.record``) + score, late_token,  7 days past its end; all
                                     left_token
 falq:events:<job_id>        stream  ``e``: JSON of an event, newest 500               as the record; workers
-falq:caller:<job_id>        string  somebody waits for the job; also the channel on   10 s; callers
-                                    which that caller listens
+falq:caller:<job_id>        string  somebody waits for the job: ``listens:<job_id>``  10 s; callers
+                                    names the channel ``falq:caller:<job_id>`` on
+                                    which it listens, beside the job's own
 falq:owner:<request_id>     string  the job that claimed a request of fal's history   30 days; workers
-falq:idem:{a}:<key>         string  job_id of an idempotency key                      24 h; enqueue
-falq:same:{a}:<print>       zset    job_ids of equal calls by time of creation        24 h; enqueue
+falq:idem:<fal>:<key>       string  job_id of an idempotency key; ``<fal>`` is empty  24 h; enqueue
+                                    or the origin that stands in for fal
+falq:same:<print>           zset    job_ids of equal calls by time of creation        24 h past their end; enqueue
+falq:prints                 zset    prints of calls by the time last made             as those; enqueue
 falq:upload:{a}:<sha256>    string  URL of an uploaded file                           24 h; callers
 falq:jobs                   zset    job_ids by time of creation                       entries 7 days; enqueue
 falq:unknown                set     job_ids whose outcome is unknown                  until resolved; advance
@@ -57,6 +60,7 @@ JOBS = "falq:jobs"
 UNKNOWN = "falq:unknown"
 INTAKE = "falq:intake"
 COUNTERS = "falq:counters"
+PRINTS = "falq:prints"
 WORKERS = "falq:workers"
 INTAKE_CHANNEL = "falq:wake"
 RQ_QUEUES = "rq:queues"
@@ -84,14 +88,14 @@ def owner(request_id: str) -> str:
     return f"falq:owner:{request_id}"
 
 
-def idempotency(account: str, key: str) -> str:
-    """Key of an idempotency key."""
-    return f"falq:idem:{{{account}}}:{key}"
+def idempotency(fal: str, key: str) -> str:
+    """Key of an idempotency key; ``fal`` is '' or the origin that stands in for fal."""
+    return f"falq:idem:{fal}:{key}"
 
 
-def same(account: str, fingerprint: str) -> str:
-    """Key of the equal calls of an account."""
-    return f"falq:same:{{{account}}}:{fingerprint}"
+def same(fingerprint: str) -> str:
+    """Key of equal calls."""
+    return f"falq:same:{fingerprint}"
 
 
 def upload(account: str, sha256: str) -> str:

@@ -1,20 +1,22 @@
 #!lua
 -- Enqueue a job, or attach its caller to an equal one; all or nothing.
 -- Needs    account queues scopes jobs
--- ARGV     account ('' goes through the intake), job_id, queue, lane, idempotency key,
---          fingerprint, fresh ('1'), caller ('1': somebody waits, '2': and listens on
---          channel falq:caller:<id> for as long as it lives), arguments_hash,
+-- ARGV     account ('' goes through the intake), job_id, queue, lane, idempotency key ('' none,
+--          else <fal>:<key>), fingerprint, fresh ('1'), caller ('1': somebody waits, '2': and
+--          listens on channel falq:caller:<job_id> for as long as it lives), arguments_hash,
 --          max_concurrent, interval_us, emission_us, burst, config_id, account limit ('' none),
 --          number n of record fields, n x (field, value), then RQ's (field, value)
--- Touches  falq:{a}:*; falq:job:<id>, falq:events:<id>, falq:idem:*, falq:same:*,
+-- Touches  falq:{a}:*; falq:job:<id>, falq:events:<id>, falq:idem:*, falq:same:*, falq:prints,
 --          falq:caller:<id>, falq:jobs, falq:intake, falq:counters; rq:queues,
 --          rq:queue:<queue>, rq:job:<id>; channels falq:wake, falq:{a}:wake:<worker>
 -- Reply    {'NEW' | 'SAME' | 'KEY' | 'ATTACHED', job_id, phase, arguments_hash}
 local id, q, lane = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local idem = ARGV[5] ~= '' and 'falq:idem:{' .. ACCOUNT .. '}:' .. ARGV[5]
-local same = 'falq:same:{' .. ACCOUNT .. '}:' .. ARGV[6]
+local SAME, PRINTS = 'falq:same:', 'falq:prints'
+-- Neither names the account: a caller may have none, and a key may be exchanged meanwhile.
+local idem = ARGV[5] ~= '' and 'falq:idem:' .. ARGV[5]
+local same = SAME .. ARGV[6]
 local fresh, attended, hashed = ARGV[7] == '1', ARGV[8], ARGV[9]
-local DAY_S, CALLER_S, LISTENS, MOST_EQUAL = 86400, 10, 'listens:', 1000
+local DAY_S, CALLER_S, LISTENS, MOST_EQUAL, FEW = 86400, 10, 'listens:', 1000, 2
 
 local function answer(how, job)
   local j = call('HMGET', JOB .. job, 'phase', 'arguments_hash')
@@ -33,27 +35,53 @@ local function attended_by_another(job)
   -- A caller that repeats this call, because the reply was lost, finds the job that it has.
   if not caller or caller == id or caller == LISTENS .. id then return false end
   if string.sub(caller, 1, #LISTENS) ~= LISTENS then return true end
-  -- Who listens is gone as soon as its connection is; others when they are silent.
-  return call('PUBLISH', key, '') > 0
+  -- Who listens is gone as soon as its connection is; others when they are silent. One that
+  -- attached listens on the channel that it had before, until it listens on the job's.
+  local own = 'falq:caller:' .. string.sub(caller, #LISTENS + 1)
+  return call('PUBLISH', key, '') > 0 or call('PUBLISH', own, '') > 0
 end
 
--- Ended without a result, given out, or about to be cancelled: nobody attaches to it ever. A
--- failed job with a result is paid for: only its files could not be saved, which may pass.
+-- Ended without a result, given out, waited for its caller for a day, or about to be cancelled:
+-- nobody attaches to it ever. A failed job with a result is paid for: only its files could not
+-- be saved, which may pass. One that has not ended is never too old.
 local function is_past(job)
-  local j = call('HMGET', JOB .. job, 'phase', 'delivered', 'cancel_requested')
+  local j = call('HMGET', JOB .. job, 'phase', 'delivered', 'cancel_requested', 'finished_at')
   if not j[1] or j[1] == 'cancelled' or j[2] == '1' or j[3] == '1' then return true end
-  return j[1] == 'failed' and call('HSTRLEN', JOB .. job, 'result') == 0
+  if j[1] == 'failed' and call('HSTRLEN', JOB .. job, 'result') == 0 then return true end
+  local ended = j[1] == 'failed' or j[1] == 'done'
+  return ended and (tonumber(j[4]) or 0) < wall / 1000000 - DAY_S
+end
+
+-- A job without account is that of whoever takes it in.
+local function is_of_account(job)
+  local account = call('HGET', JOB .. job, 'account')
+  return account == ACCOUNT or account == '' or ACCOUNT == ''
 end
 
 -- The oldest equal job that is in flight while nobody waits for it, or that nobody got.
 local function equal_call()
-  call('ZREMRANGEBYSCORE', same, '-inf', whole(wall / 1000000 - DAY_S))
   for _, job in ipairs(call('ZRANGE', same, 0, MOST_EQUAL - 1)) do
     if is_past(job) then
       call('ZREM', same, job)
-    elseif not attended_by_another(job) then
+    elseif is_of_account(job) and not attended_by_another(job) then
       return job
     end
+  end
+end
+
+local function tidy(print)
+  for _, job in ipairs(call('ZRANGE', SAME .. print, 0, MOST_EQUAL - 1)) do
+    if is_past(job) then call('ZREM', SAME .. print, job) end
+  end
+  call('ZADD', PRINTS, whole(wall / 1000000), print)
+  if call('EXISTS', SAME .. print) == 0 then call('ZREM', PRINTS, print) end
+end
+
+-- Drop what nobody attaches to any more of calls that were last made more than a day ago.
+local function tidy_oldest()
+  local oldest = call('ZRANGE', PRINTS, 0, FEW - 1, 'WITHSCORES')
+  for i = 1, #oldest, 2 do
+    if tonumber(oldest[i + 1]) < wall / 1000000 - DAY_S then tidy(oldest[i]) end
   end
 end
 
@@ -69,7 +97,8 @@ local function write()
   call('ZREMRANGEBYSCORE', 'falq:jobs', '-inf', whole(wall / 1000000 - KEEP_S - DAY_S))
   if idem then call('SET', idem, id, 'EX', DAY_S) end
   call('ZADD', same, created, id)
-  call('EXPIRE', same, DAY_S)
+  call('ZADD', PRINTS, created, ARGV[6])
+  tidy_oldest()
   count('enqueued')
   tell(id, '{"phase":"queued"}')
 end

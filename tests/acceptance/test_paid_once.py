@@ -103,3 +103,21 @@ def test_a_ticket_is_printed_even_if_redis_is_gone_right_after_the_enqueueing(
         run = home(FALQ_REDIS_URL=proxy.url).call(MODEL, {"prompt": "gone"}, "--no-wait")
     assert (run.code, run.json["status"]) == (75, "QUEUED"), run.err
     until(lambda: server.phase(run.json["job_id"]) == "done")
+
+
+def test_an_idempotency_key_is_one_job_with_and_without_a_key_for_fal(
+    stage: Stage, sandbox: RunningSandbox
+) -> None:
+    _, home = stage
+    arguments = {"prompt": "one key, two machines"}
+    # No sandbox of this machine by its name: no key is no key there.
+    elsewhere = {"FALQ_FAL_URL": sandbox.url.replace("127.0.0.1", "127.1")}
+    home(**elsewhere).start_worker()
+    runs = [
+        home(**elsewhere, **key).call(MODEL, arguments, SYNC, "--idempotency-key", "K")
+        for key in ({}, {"FAL_KEY": ""})
+    ]
+    assert [run.code for run in runs] == [0, 0], runs[1].err
+    assert len({run.json["request_id"] for run in runs}) == 1
+    assert runs[1].json["deduplicated"] is True
+    assert paid(posts_of(sandbox, arguments)) == 1

@@ -1,7 +1,7 @@
 """The door: one script enqueues a job, or attaches its caller to an equal one."""
 
 import pytest
-from admission_world import ACCOUNT, WIDE, World, clocked, every_key, new_job
+from admission_world import ACCOUNT, WIDE, World, clocked, every_key, new_job, texts
 from redis import Redis
 
 from falq import enqueue as door
@@ -94,6 +94,17 @@ def test_a_listening_caller_is_gone_as_soon_as_its_connection_is(world):
     assert world.enqueue("c", attended=True, listens=True, **EQUAL).job_id == "a"
 
 
+def test_whoever_attaches_is_there_before_it_listens_on_the_channel_of_the_job(world):
+    world.enqueue("a", **EQUAL)
+    with world.redis.pubsub() as listening:
+        listening.subscribe(keys.caller("b"))
+        assert listening.get_message(timeout=1)["type"] == "subscribe"
+        assert world.enqueue("b", attended=True, listens=True, **EQUAL).job_id == "a"
+        assert world.enqueue("c", attended=True, listens=True, **EQUAL).job_id == "c"
+    world.redis.delete(keys.job("c"))
+    assert world.enqueue("d", attended=True, listens=True, **EQUAL).job_id == "a"
+
+
 @pytest.mark.parametrize("phase", [Phase.FAILED])
 def test_a_call_that_failed_is_made_anew(phase, world):
     world.enqueue("a", **EQUAL)
@@ -139,6 +150,26 @@ def test_a_result_that_nobody_got_waits_for_a_day(world):
     assert world.enqueue("c", **EQUAL).job_id == "c"
 
 
+@pytest.mark.parametrize("phase", [None, Phase.SUBMITTED, Phase.UNKNOWN])
+def test_a_call_that_has_not_ended_is_attached_to_however_old_it_is(phase, world):
+    world.enqueue("a", **EQUAL)
+    if phase is not None:
+        advance(world, "a", phase)
+    world.move(40 * DAY_S * 1_000_000)
+    world.enqueue("other", fingerprint="other")
+    assert world.redis.ttl(keys.same("print")) == -1
+    assert world.enqueue("b", **EQUAL).job_id == "a"
+
+
+def test_a_call_without_a_key_is_equal_to_one_with_a_key(world):
+    world.enqueue("a", account="", **EQUAL)
+    assert world.enqueue("b", **EQUAL).job_id == "a"
+    world.admission.take_in(WIDE)
+    for account in (ACCOUNT, ""):
+        assert world.enqueue("c", account=account, **EQUAL).job_id == "a"
+    assert world.enqueue("d", account="other", **EQUAL).job_id == "d"
+
+
 def test_fresh_never_attaches(world):
     world.enqueue("a", **EQUAL)
     assert world.enqueue("b", fresh=True, **EQUAL).job_id == "b"
@@ -155,8 +186,18 @@ def test_jobs_that_nobody_can_attach_to_are_forgotten(world):
         world.enqueue(f"a{number}", fresh=True, **EQUAL)
         world.journal.cancel(f"a{number}")
     world.enqueue("b", **EQUAL)
-    assert world.redis.zrange(keys.same(ACCOUNT, "print"), 0, -1) == [b"b"]
-    assert world.redis.ttl(keys.same(ACCOUNT, "print")) == DAY_S
+    assert world.redis.zrange(keys.same("print"), 0, -1) == [b"b"]
+
+
+def test_calls_that_are_not_made_again_are_forgotten_a_day_after_their_end(world):
+    world.enqueue("a", **EQUAL)
+    world.enqueue("waits", fingerprint="waits", account="other")
+    advance(world, "a", Phase.DONE)
+    world.move((DAY_S + 2) * 1_000_000)
+    world.enqueue("b", fingerprint="b")
+    assert not world.redis.exists(keys.same("print"))
+    assert texts(world.redis.zrange(keys.PRINTS, 0, -1)) == ["b", "waits"]
+    assert world.redis.exists(keys.same("waits"))
 
 
 def test_an_idempotency_key_is_one_job_whoever_calls_and_however_it_ended(world):
@@ -178,11 +219,22 @@ def test_an_idempotency_key_of_another_call_is_refused(change, world):
     assert not world.redis.exists(keys.caller("a"))
 
 
-def test_an_idempotency_key_lasts_for_a_day_and_for_its_account(world):
+@pytest.mark.parametrize("account", ["", "after the key was exchanged"])
+def test_an_idempotency_key_is_one_job_with_another_account_or_none(account, world):
     world.enqueue("a", idempotency_key="k", **EQUAL)
-    assert world.enqueue("b", idempotency_key="k", account="other", **EQUAL).job_id == "b"
-    assert world.redis.ttl(keys.idempotency(ACCOUNT, "k")) == DAY_S
-    world.redis.delete(keys.idempotency(ACCOUNT, "k"))
+    again = world.enqueue("b", idempotency_key="k", account=account, **EQUAL)
+    assert (again.job_id, again.deduplicated) == ("a", True)
+
+
+def test_an_idempotency_key_means_another_job_at_a_stand_in_for_fal(world):
+    world.enqueue("a", idempotency_key="k", fal="http://127.0.0.1:8765", **EQUAL)
+    assert world.enqueue("b", idempotency_key="k", fresh=True, **EQUAL).job_id == "b"
+
+
+def test_an_idempotency_key_lasts_for_a_day(world):
+    world.enqueue("a", idempotency_key="k", **EQUAL)
+    assert world.redis.ttl(keys.idempotency("", "k")) == DAY_S
+    world.redis.delete(keys.idempotency("", "k"))
     assert world.enqueue("c", idempotency_key="k", fresh=True, **EQUAL).job_id == "c"
 
 

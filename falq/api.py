@@ -69,7 +69,7 @@ def run_fal_api_job(
         save_logs_inline: Save them beside the output.
         no_sidecar: Write no ``<file>.json`` beside each file.
         upload_fields: ``NAME=PATH`` each: upload a file and give its address to a field.
-        no_queue: Call fal from this process; limits do not apply.
+        no_queue: Call fal from this process; limits do not apply. Not with an idempotency key.
         sync_only: Use fal's sync API; None takes the queue's setting.
         queue_config: A ``queue_config.yaml``.
         api_key: Deprecated, see FAL_ALLOW_API_KEY_ARG.
@@ -174,6 +174,11 @@ def perform(
     Raises:
         FalqError: What went wrong.
     """
+    if no_queue and request.idempotency_key is not None:
+        raise UsageError(
+            "--idempotency-key does not fit --no-queue: the queue alone knows all callers' keys",
+            "nothing was sent; leave one of them out",
+        )
     request = dataclasses.replace(request, output=prepare_output(request.output))
     if upload is not None:
         request = dataclasses.replace(request, arguments=upload(request.arguments))
@@ -289,6 +294,9 @@ class QueuedCall:
     def _without_queue(self, error: RedisUnavailableError) -> dict[str, Any]:
         """Fall back to the direct API; certain that nothing was enqueued."""
         if self.settings.on_queue_down == "fail" or self.settings.key is None:
+            raise error
+        if self.request.idempotency_key is not None:
+            error.message += "; what its idempotency key stands for is known to the queue alone"
             raise error
         self.on_event({"warning": f"{error.message}; calling fal directly, limits do not apply"})
         return call_directly(self.settings, self.request, self.job_id, self.on_event)

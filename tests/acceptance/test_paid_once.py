@@ -121,3 +121,20 @@ def test_an_idempotency_key_is_one_job_with_and_without_a_key_for_fal(
     assert len({run.json["request_id"] for run in runs}) == 1
     assert runs[1].json["deduplicated"] is True
     assert paid(posts_of(sandbox, arguments)) == 1
+
+
+def test_an_idempotency_key_is_never_taken_past_the_queue(
+    stage: Stage, sandbox: RunningSandbox
+) -> None:
+    server, home = stage
+    arguments, caller = {"prompt": "only through the queue"}, home()
+    key = ("--idempotency-key", "K")
+    assert caller.call(MODEL, arguments, SYNC, *key).code == 0
+    server.kill()
+    down = caller.call(MODEL, arguments, SYNC, *key)
+    assert (down.code, down.error["type"]) == (5, "RedisUnavailableError")
+    assert "idempotency key" in down.error["message"]
+    past = caller.call(MODEL, arguments, "--no-queue", *key)
+    assert (past.code, past.error["type"]) == (2, "UsageError")
+    assert "--no-queue" in past.error["message"]
+    assert paid(posts_of(sandbox, arguments)) == 1

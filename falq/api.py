@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from falq import call_values, outcome
 from falq.calling import Caller, CallRequest, new_job_id
-from falq.direct_call import call_directly
+from falq.delivery import Delivery, handed_over
+from falq.direct_call import call_directly, fetch_directly, resume_abandoned
 from falq.enqueue import Enqueued
 from falq.errors import ArtifactError, RedisUnavailableError, UsageError, concerning
-from falq.fetching import may_be_there, salvage, salvage_direct, settle
+from falq.fetching import may_be_there, salvage, settle
 from falq.files.spec import OutputSpec
 from falq.meeting import leave_nonce, part_ways, remove_nonce
 from falq.model_id import parse_model_id
@@ -114,10 +115,19 @@ def run_fal_api_job(
     def upload(arguments: dict[str, Any]) -> dict[str, Any]:
         return with_uploads(settings, arguments, upload_fields, None, tell, fresh=fresh)
 
-    with concerning(model_id=request.model_id):
+    def run(delivery: Delivery) -> dict[str, Any]:
         return perform(
-            settings, request, no_queue=no_queue, wait_s=wait_s, upload=upload, on_event=on_event
+            settings,
+            request,
+            delivery,
+            no_queue=no_queue,
+            wait_s=wait_s,
+            upload=upload,
+            on_event=on_event,
         )
+
+    with concerning(model_id=request.model_id):
+        return handed_over(run)
 
 
 def _directory(value: Any) -> str:
@@ -154,6 +164,7 @@ def choose_sync(config: QueueConfig, sync_only: bool | None, *, no_queue: bool) 
 def perform(
     settings: Settings,
     request: CallRequest,
+    delivery: Delivery,
     *,
     no_queue: bool = False,
     wait_s: float | None = None,
@@ -165,6 +176,7 @@ def perform(
     Args:
         settings: Key and queue.
         request: The call.
+        delivery: Is to be told when the caller has the outcome, or the error.
         no_queue: From this process.
         wait_s: None waits for the end.
         upload: Puts addresses in place of local files; called when the place for the output
@@ -182,17 +194,27 @@ def perform(
     request = dataclasses.replace(request, output=prepare_output(request.output))
     if upload is not None:
         request = dataclasses.replace(request, arguments=upload(request.arguments))
+    tell = on_event or (lambda _: None)
     if no_queue:
         settings.require_key()
-        return call_directly(settings, request, new_job_id(), on_event)
-    nonce = _leave_nonce(request.output.directory)
-    request = dataclasses.replace(request, nonce=nonce)
-    attempt = QueuedCall(settings, request, wait_s, on_event or (lambda _: None))
+        return call_directly(settings, request, new_job_id(), tell, delivery)
+    if request.idempotency_key is None:
+        resumed = resume_abandoned(settings, request, tell, delivery)
+        if resumed is not None:
+            return resumed
+    return _through_queue(QueuedCall(settings, request, wait_s, tell, delivery))
+
+
+def _through_queue(attempt: QueuedCall) -> dict[str, Any]:
+    """Make a call through the queue, with a nonce in its directory for as long as it is needed."""
+    directory = attempt.request.output.directory
+    nonce = _leave_nonce(directory)
+    attempt.request = dataclasses.replace(attempt.request, nonce=nonce)
     try:
         return attempt.run()
     finally:
         if attempt.over:
-            remove_nonce(request.output.directory, nonce)
+            remove_nonce(directory, nonce)
 
 
 def prepare_output(output: OutputSpec) -> OutputSpec:
@@ -231,6 +253,7 @@ class QueuedCall:
     request: CallRequest
     wait_s: float | None
     on_event: OnEvent
+    delivery: Delivery
     job_id: str = dataclasses.field(default_factory=new_job_id)
     over: bool = True
 
@@ -285,9 +308,9 @@ class QueuedCall:
             shown = give(self.settings, record, self.request.output, self.on_event)
         except ArtifactError as error:
             if record.phase == Phase.FAILED and not error.retryable:
-                caller.delivered(record.job_id)
+                self.delivery.then(lambda: _deliver(caller, record.job_id))
             raise
-        caller.delivered(record.job_id)
+        self.delivery.then(lambda: _deliver(caller, record.job_id))
         part_ways(record.options)
         return shown | {"deduplicated": deduplicated}
 
@@ -299,7 +322,13 @@ class QueuedCall:
             error.message += "; what its idempotency key stands for is known to the queue alone"
             raise error
         self.on_event({"warning": f"{error.message}; calling fal directly, limits do not apply"})
-        return call_directly(self.settings, self.request, self.job_id, self.on_event)
+        return call_directly(self.settings, self.request, self.job_id, self.on_event, self.delivery)
+
+
+def _deliver(caller: Caller, job_id: str) -> None:
+    """Note that a result reached its caller, whose connection may be closed by then."""
+    with caller:
+        caller.delivered(job_id)
 
 
 def open_caller(settings: Settings, *, needs_key: bool = True) -> Caller:
@@ -314,6 +343,7 @@ def open_caller(settings: Settings, *, needs_key: bool = True) -> Caller:
 def attend(
     settings: Settings,
     job_id: str,
+    delivery: Delivery,
     *,
     wait_s: float | None = None,
     on_event: OnEvent | None = None,
@@ -330,7 +360,7 @@ def attend(
             position = caller.position(record)
             return outcome.ticket(job_id, record.phase, record.request_id, position)
         shown = settle(settings, record, OutputSpec.of(record.options), on_event)
-        caller.delivered(job_id)
+        delivery.then(lambda: _deliver(caller, job_id))
         part_ways(record.options)
         return shown
 
@@ -338,6 +368,7 @@ def attend(
 def fetch_result(
     settings: Settings,
     job_id: str,
+    delivery: Delivery,
     output_dir: str | None = None,
     *,
     on_event: OnEvent | None = None,
@@ -351,13 +382,12 @@ def fetch_result(
     Raises:
         FalqError: There is no such job, it failed at fal, or a file could not be saved.
     """
-    from falq.keeping import find_kept, forget
+    from falq.keeping import find_kept
 
     kept = find_kept(settings.home, job_id)
     if kept is not None:
-        shown = salvage_direct(settings, kept, _output_of(kept, output_dir), on_event)
-        forget(settings.home, job_id)
-        return shown
+        output, tell = _output_of(kept, output_dir), on_event or (lambda _: None)
+        return fetch_directly(settings, kept, output, tell, delivery)
     with open_caller(settings, needs_key=False) as caller:
         record = caller.get(job_id)
         if record.phase not in TERMINAL | {Phase.UNKNOWN}:
@@ -366,7 +396,7 @@ def fetch_result(
         if record.result is None and may_be_there(record):
             record = _asked_again(caller, record, output, on_event)
         shown = salvage(settings, record, output, on_event)
-        caller.delivered(job_id)
+        delivery.then(lambda: _deliver(caller, job_id))
         part_ways(record.options)
         return shown
 

@@ -1,25 +1,26 @@
 """A call straight from this process, as sure to be paid for once as one through the queue.
 
 Its record is on this machine's disk before the POST leaves. When the process is killed, the
-same call goes on where it stood, and ``falq result`` fetches what fal has.
+same call goes on where it stood, through the queue or not, and ``falq result`` fetches what fal
+has.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from falq.calling import CallRequest
-from falq.errors import ConfigurationError
+from falq.delivery import Delivery
+from falq.errors import ConfigurationError, FalqError, UnreachableError
 from falq.fetching import may_be_there, outcome_of, salvage_direct
-from falq.keeping import forget, keep, kept_records
+from falq.files.spec import OutputSpec
+from falq.keeping import find_kept, forget, keep, kept_records, lock_of
 from falq.phases import ACTIVE, Phase
-from falq.presence import lives_here
 from falq.record import JobRecord
 from falq.settings import Settings
 
@@ -27,53 +28,164 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 
 
 def call_directly(
-    settings: Settings, request: CallRequest, job_id: str, on_event: OnEvent | None
+    settings: Settings,
+    request: CallRequest,
+    job_id: str,
+    on_event: OnEvent,
+    delivery: Delivery,
 ) -> dict[str, Any]:
-    """Make a call from here, or go on with an equal one whose process was killed.
+    """Make a call from here, or go on with an equal one whose process is gone.
 
     Raises:
+        ConfigurationError: The home cannot keep the record of the call; nothing was sent.
         FalqError: What went wrong.
     """
-    tell = on_event or (lambda _: None)
+    resumed = resume_abandoned(settings, request, on_event, delivery)
+    if resumed is not None:
+        return resumed
+    on_event({"job_id": job_id, "direct": True})
     record = _named(request.to_record(job_id, settings.account), request.fingerprint(settings))
-    earlier = None if request.fresh else _abandoned(settings.home, record)
-    if earlier is not None:
-        tell({"job_id": earlier.job_id, "deduplicated": True})
-        shown = salvage_direct(settings, earlier, request.output, on_event)
-        forget(settings.home, earlier.job_id)
-        return shown | {"deduplicated": True}
-    tell({"job_id": job_id})
-    return _call(settings, record, on_event)
+    try:
+        lock = lock_of(settings.home, job_id)
+        lock.acquire()
+    except (OSError, ConfigurationError) as error:
+        raise _not_kept(settings.home, error) from error
+    with _Handling(settings.home, job_id, delivery, lock.release) as handling:
+        return outcome_of(handling.go_on(settings, record, on_event))
 
 
-def _call(settings: Settings, record: JobRecord, on_event: OnEvent | None) -> dict[str, Any]:
-    from falq.direct import go_on
+def resume_abandoned(
+    settings: Settings, request: CallRequest, on_event: OnEvent, delivery: Delivery
+) -> dict[str, Any] | None:
+    """Go on with an equal direct call that was sent and whose result reached nobody.
 
-    def keep_it(now: JobRecord) -> None:
-        # A home that cannot be used must not stop a call that needs none.
-        with contextlib.suppress(OSError, ConfigurationError):
-            keep(settings.home, now)
+    Gives its outcome; None if there is none, or if ``fresh`` forbids it. Of two that ask at
+    once, one gets it.
 
-    ended = go_on(settings, record, on_event, keep=keep_it)
-    has_all = ended.phase == Phase.DONE and ended.result is not None
-    if has_all or not (ended.result is not None or may_be_there(ended)):
-        forget(settings.home, ended.job_id)
-    return outcome_of(ended)
+    Raises:
+        FalqError: What became of it.
+    """
+    if request.fresh:
+        return None
+    name = request.fingerprint(settings)
+    for kept in kept_records(settings.home):
+        if kept.options.get("fingerprint") != name or kept.account != settings.account:
+            continue
+        lock = lock_of(settings.home, kept.job_id)
+        if not lock.acquire():
+            continue
+        earlier = find_kept(settings.home, kept.job_id)
+        if earlier is not None and _was_sent(earlier):
+            on_event({"job_id": earlier.job_id, "deduplicated": True, "direct": True})
+            with _Handling(settings.home, earlier.job_id, delivery, lock.release) as handling:
+                shown = handling.salvage(settings, earlier, request.output, on_event)
+                return shown | {"deduplicated": True}
+        lock.release()
+    return None
+
+
+def fetch_directly(
+    settings: Settings, kept: JobRecord, output: OutputSpec, on_event: OnEvent, delivery: Delivery
+) -> dict[str, Any]:
+    """Fetch the result of a direct call without a new one.
+
+    Raises:
+        UnreachableError: Another process still works on it.
+        FalqError: What became of it.
+    """
+    lock = lock_of(settings.home, kept.job_id)
+    if not lock.acquire():
+        raise UnreachableError(
+            f"job {kept.job_id} is still under way in the process that made the call",
+            "it ends there; once that process is gone, falq result JOB goes on with it",
+            job_id=kept.job_id,
+            may_be_billed=True,
+        )
+    with _Handling(settings.home, kept.job_id, delivery, lock.release) as handling:
+        return handling.salvage(settings, kept, output, on_event)
+
+
+class _Handling:
+    """One direct call while this process works on it; a context manager.
+
+    Its record goes, and its lock is let go, when the outcome is delivered: an equal call finds
+    it until then. A record of what may still be had from fal stays.
+    """
+
+    def __init__(
+        self, home: Path, job_id: str, delivery: Delivery, let_go: Callable[[], None]
+    ) -> None:
+        self._home = home
+        self._job_id = job_id
+        self._delivery = delivery
+        self._let_go = let_go
+        self._last: JobRecord | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, FalqError):
+            if self._last is None or not _is_worth_keeping(self._last):
+                self._delivery.then(lambda: forget(self._home, self._job_id))
+            self._delivery.then(self._let_go)
+        else:
+            self._let_go()
+
+    def go_on(self, settings: Settings, record: JobRecord, on_event: OnEvent) -> JobRecord:
+        """Work on a call to its end; refuse to send what cannot be kept."""
+        from falq.direct import go_on
+
+        return go_on(settings, record, on_event, keep=self._keeper(on_event))
+
+    def salvage(
+        self, settings: Settings, kept: JobRecord, output: OutputSpec, on_event: OnEvent
+    ) -> dict[str, Any]:
+        """Get what an earlier process was billed for."""
+        self._last = kept
+        shown = salvage_direct(settings, kept, output, on_event, keep=self._keeper(on_event))
+        self._last = None
+        return shown
+
+    def _keeper(self, on_event: OnEvent) -> Callable[[JobRecord], None]:
+        def keep_it(record: JobRecord) -> None:
+            try:
+                keep(self._home, record)
+            except (OSError, ConfigurationError) as error:
+                if _is_intent(record):
+                    raise _not_kept(self._home, error) from error
+                on_event({"warning": f"the record of the call cannot be kept: {error}"})
+            self._last = record
+
+        return keep_it
+
+
+def _is_intent(record: JobRecord) -> bool:
+    return record.phase == Phase.SUBMITTING and record.loss is None
+
+
+def _is_worth_keeping(record: JobRecord) -> bool:
+    """Tell whether something of a call may still be fetched."""
+    if record.phase == Phase.DONE and record.result is not None:
+        return False
+    return record.result is not None or may_be_there(record)
+
+
+def _was_sent(record: JobRecord) -> bool:
+    return record.phase in ACTIVE | {Phase.UNKNOWN} or record.result is not None
+
+
+def _not_kept(home: Path, error: OSError | ConfigurationError) -> ConfigurationError:
+    said = error.message if isinstance(error, ConfigurationError) else error.strerror
+    return ConfigurationError(
+        f"the record of a paid call cannot be kept in {home}: {said}",
+        "nothing was sent; make room there, mend its mode, or set FALQ_HOME",
+    )
 
 
 def _named(record: JobRecord, name: str) -> JobRecord:
     """Write into a record which call it is, and which process makes it."""
     worker = f"{socket.gethostname()}.{os.getpid()}.direct"
-    options = record.options | {"fingerprint": name}
-    return dataclasses.replace(record, options=options, worker=worker)
-
-
-def _abandoned(home: Path, record: JobRecord) -> JobRecord | None:
-    """Find an equal call that was sent and whose result reached nobody."""
-    for kept in kept_records(home):
-        sent = kept.phase in ACTIVE | {Phase.UNKNOWN} or kept.result is not None
-        same = kept.options.get("fingerprint") == record.options["fingerprint"]
-        same = same and kept.account == record.account
-        if sent and same and not lives_here(kept.worker or ""):
-            return kept
-    return None
+    return dataclasses.replace(
+        record, options=record.options | {"fingerprint": name}, worker=worker
+    )

@@ -35,9 +35,15 @@ def salvage(
 
 
 def salvage_direct(
-    settings: Settings, record: JobRecord, output: OutputSpec, on_event: OnEvent | None
+    settings: Settings,
+    record: JobRecord,
+    output: OutputSpec,
+    on_event: OnEvent | None,
+    keep: Callable[[JobRecord], None] | None = None,
 ) -> dict[str, Any]:
     """Do the same for a direct call; a request without a result is asked for from here.
+
+    ``keep`` writes down what becomes of it then.
 
     Raises:
         FalqError: The job failed, or a file could not be saved here.
@@ -61,7 +67,7 @@ def salvage_direct(
         error=None,
         outcome=None,
     )
-    return outcome_of(go_on(settings, again, on_event))
+    return outcome_of(go_on(settings, again, on_event, keep=keep))
 
 
 def settle(

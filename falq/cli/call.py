@@ -14,6 +14,7 @@ import click
 from falq.cli.call_options import call_options, read_arguments, refuse_contradictions
 from falq.cli.progress import Progress
 from falq.cli.show import Voice, emit, show_error
+from falq.delivery import Delivery
 from falq.errors import FalqError, UsageError
 from falq.model_id import parse_model_id
 
@@ -88,9 +89,11 @@ def run_call(
     progress = Progress(voice)
     state = _Running(progress)
 
-    def run() -> dict[str, Any]:
+    def run(delivery: Delivery) -> dict[str, Any]:
         with progress:
-            return state.run(model_id, arguments, options, skill, queue_config_path, input_schema)
+            return state.run(
+                model_id, arguments, options, skill, queue_config_path, input_schema, delivery
+            )
 
     try:
         return print_outcome(run)
@@ -98,20 +101,24 @@ def run_call(
         return _detach(state, voice)
 
 
-def print_outcome(run: Callable[[], dict[str, Any]]) -> int:
-    """Print what a job came to, and give the exit code.
+def print_outcome(run: Callable[[Delivery], dict[str, Any]]) -> int:
+    """Print what a job came to, and give the exit code; only what is printed is delivered.
 
     Raises:
         FalqError: There was no job that came to anything; ``falq.cli.main.run`` prints it.
     """
+    delivery = Delivery()
     try:
-        shown = run()
+        shown = run(delivery)
     except FalqError as error:
         if error.outcome is None:
+            delivery.made()
             raise
         emit(error.outcome)
+        delivery.made()
         return show_error(error)
     emit(shown)
+    delivery.made()
     return EXIT_CODES.get(str(shown["status"]), 1)
 
 
@@ -170,6 +177,7 @@ class _Running:
         skill: str,
         queue_config_path: Path | None,
         input_schema: dict[str, Any] | None,
+        delivery: Delivery,
     ) -> dict[str, Any]:
         from falq.api import perform
         from falq.queue_config import load_queue_config
@@ -191,6 +199,7 @@ class _Running:
         return perform(
             settings,
             request,
+            delivery,
             no_queue=options["no_queue"],
             wait_s=wait_s,
             upload=upload,

@@ -13,6 +13,7 @@ from falq.cli.call_options import JSON_ANYWAY, seconds
 from falq.cli.completing import job_ids
 from falq.cli.progress import Progress
 from falq.cli.show import Voice, emit
+from falq.delivery import Delivery
 from falq.errors import RedisUnavailableError, UsageError
 from falq.meeting import part_ways
 from falq.phases import TERMINAL, Phase
@@ -51,11 +52,11 @@ def wait(job: str, timeout: float | None, quiet: bool) -> int:
 
     progress = Progress(Voice(quiet=quiet))
 
-    def run() -> dict[str, Any]:
+    def run(delivery: Delivery) -> dict[str, Any]:
         from falq.api import attend
 
         with progress:
-            return attend(_settings(), job, wait_s=timeout, on_event=progress)
+            return attend(_settings(), job, delivery, wait_s=timeout, on_event=progress)
 
     return print_outcome(run)
 
@@ -75,11 +76,11 @@ def result(job: str, output: str | None, quiet: bool) -> int:
 
     progress = Progress(Voice(quiet=quiet))
 
-    def run() -> dict[str, Any]:
+    def run(delivery: Delivery) -> dict[str, Any]:
         from falq.api import fetch_result
 
         with progress:
-            return fetch_result(_settings(), job, output, on_event=progress)
+            return fetch_result(_settings(), job, delivery, output, on_event=progress)
 
     return print_outcome(run)
 

@@ -1,5 +1,10 @@
 """Whatever fails on the caller's side, a call is paid for once."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -137,4 +142,111 @@ def test_an_idempotency_key_is_never_taken_past_the_queue(
     past = caller.call(MODEL, arguments, "--no-queue", *key)
     assert (past.code, past.error["type"]) == (2, "UsageError")
     assert "--no-queue" in past.error["message"]
+    assert paid(posts_of(sandbox, arguments)) == 1
+
+
+def kill_when_paid(
+    home: Home, sandbox: RunningSandbox, arguments: dict[str, object], *args: str
+) -> None:
+    """Start a call, and kill its process as soon as it is paid for."""
+    process = home.start(*home.call_line(MODEL, arguments, *args))
+    until(lambda: paid(posts_of(sandbox, arguments)))
+    process.kill()
+    process.communicate()
+
+
+def kept(home: Home) -> list[dict[str, object]]:
+    """Read the records of direct calls."""
+    paths = (home.home / "direct").glob("[!.]*")
+    return [json.loads(path.read_bytes()) for path in paths]
+
+
+def test_a_direct_call_that_was_killed_is_found_through_the_queue(
+    stage: Stage, sandbox: RunningSandbox
+) -> None:
+    server, home = stage
+    arguments = {"prompt": "direct, then queued", "sandbox_latency": 3.0}
+    caller = home()
+    server.kill()
+    kill_when_paid(caller, sandbox, arguments, QUEUE)
+    server.start()
+    again = caller.call(MODEL, arguments, QUEUE)
+    assert (again.code, again.json["deduplicated"]) == (0, True), again.err
+    assert paid(posts_of(sandbox, arguments)) == 1
+    assert kept(caller) == []
+    assert caller.call(MODEL, arguments, QUEUE).json["deduplicated"] is False
+
+
+def test_a_killed_direct_call_is_abandoned_whoever_has_its_pid(
+    new_home: Callable[..., Home], sandbox: RunningSandbox
+) -> None:
+    home = new_home()
+    arguments = {"prompt": "pid of another", "sandbox_latency": 3.0}
+    kill_when_paid(home, sandbox, arguments, QUEUE, "--no-queue")
+    ((path, record),) = zip((home.home / "direct").glob("[!.]*"), kept(home), strict=True)
+    host = socket.gethostname()
+    path.write_text(json.dumps(record | {"worker": f"{host}.{os.getpid()}.direct"}))
+    again = home.call(MODEL, arguments, QUEUE, "--no-queue")
+    assert (again.code, again.json["deduplicated"]) == (0, True), again.err
+    assert paid(posts_of(sandbox, arguments)) == 1
+
+
+def test_a_direct_call_whose_record_cannot_be_kept_is_not_sent(
+    new_home: Callable[..., Home], sandbox: RunningSandbox
+) -> None:
+    home = new_home()
+    home.home.mkdir(mode=0o755)
+    arguments = {"prompt": "home open to others"}
+    for path in (home.home, home.home / "direct"):
+        path.mkdir(exist_ok=True)
+        home.home.chmod(0o755)
+        run = home.call(MODEL, arguments, "--no-queue")
+        assert (run.code, run.error["type"]) == (2, "ConfigurationError"), run.err
+        assert str(home.home) in run.error["message"]
+    home.home.chmod(0o700)
+    (home.home / "direct").rmdir()
+    (home.home / "direct").write_text("in the way")
+    run = home.call(MODEL, arguments, "--no-queue")
+    assert (run.code, run.error["may_be_billed"]) == (2, False), run.err
+    assert posts_of(sandbox, arguments) == []
+
+
+def test_a_direct_call_of_unknown_outcome_is_not_sent_again_by_its_own_process(
+    new_home: Callable[..., Home], sandbox: RunningSandbox
+) -> None:
+    home = new_home()
+    code = f"""
+from falq.api import run_fal_api_job
+from falq.errors import FalqError
+for fresh in (False, False, True):
+    try:
+        run_fal_api_job("sandbox/fault/drop-registered/history-late/300",
+            {{"prompt": "same process"}}, {str(home.out)!r}, no_queue=True, fresh=fresh)
+    except FalqError as error:
+        print(error.exit_code, error.job_id)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env=home.environ(), cwd=home.root, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    first, second, fresh = (line.split() for line in ran.stdout.splitlines())
+    assert first == second
+    assert (first[0], fresh[0], fresh[1] != first[1]) == ("6", "6", True)
+    assert len(posts_of(sandbox, {"prompt": "same process"})) == 2
+
+
+@pytest.mark.parametrize("way", [SYNC, "--no-queue"])
+def test_a_result_that_could_not_be_printed_is_given_out_by_the_next_equal_call(
+    stage: Stage, sandbox: RunningSandbox, way: str
+) -> None:
+    _, home = stage
+    arguments, caller = {"prompt": f"not printed {way}"}, home()
+    line = [sys.executable, "-m", "falq", *caller.call_line(MODEL, arguments, way)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    subprocess.run(line, env=caller.environ(), cwd=caller.root, stdout=writer, check=False)
+    os.close(writer)
+    again = caller.call(MODEL, arguments, way)
+    assert (again.code, again.json["deduplicated"]) == (0, True), again.err
+    assert Path(again.json["saved_path"]).is_file()
     assert paid(posts_of(sandbox, arguments)) == 1

@@ -14,7 +14,13 @@ from falq.calling import Caller, CallRequest, new_job_id
 from falq.delivery import Delivery, handed_over
 from falq.direct_call import call_directly, fetch_directly, resume_abandoned
 from falq.enqueue import Enqueued
-from falq.errors import ArtifactError, RedisUnavailableError, UsageError, concerning
+from falq.errors import (
+    ArtifactError,
+    FalqError,
+    RedisUnavailableError,
+    UsageError,
+    concerning,
+)
 from falq.fetching import may_be_there, salvage, settle
 from falq.files.spec import OutputSpec
 from falq.meeting import leave_nonce, part_ways, remove_nonce
@@ -22,6 +28,7 @@ from falq.model_id import parse_model_id
 from falq.phases import TERMINAL, Phase
 from falq.queue_config import QueueConfig, load_queue_config
 from falq.settings import Settings
+from falq.under_way import UnderWay
 from falq.uploading import with_uploads
 
 if TYPE_CHECKING:
@@ -304,14 +311,12 @@ class QueuedCall:
         self.over = True
         # A call that attaches to a paid job whose files could not be saved tries that again.
         give = salvage if deduplicated else settle
-        try:
-            shown = give(self.settings, record, self.request.output, self.on_event)
-        except ArtifactError as error:
-            if record.phase == Phase.FAILED and not error.retryable:
-                self.delivery.then(lambda: _deliver(caller, record.job_id))
-            raise
-        self.delivery.then(lambda: _deliver(caller, record.job_id))
-        part_ways(record.options)
+        shown = _hand_out(
+            caller,
+            record,
+            self.delivery,
+            lambda: give(self.settings, record, self.request.output, self.on_event),
+        )
         return shown | {"deduplicated": deduplicated}
 
     def _without_queue(self, error: RedisUnavailableError) -> dict[str, Any]:
@@ -321,8 +326,42 @@ class QueuedCall:
         if self.request.idempotency_key is not None:
             error.message += "; what its idempotency key stands for is known to the queue alone"
             raise error
+        if not self.request.fresh:
+            self._refuse_if_under_way(error)
         self.on_event({"warning": f"{error.message}; calling fal directly, limits do not apply"})
         return call_directly(self.settings, self.request, self.job_id, self.on_event, self.delivery)
+
+    def _refuse_if_under_way(self, error: RedisUnavailableError) -> None:
+        """Leave a call alone that an earlier one of this home put into the queue."""
+        job_id = UnderWay(self.settings.home).find(self.request.fingerprint(self.settings))
+        if job_id is not None:
+            raise RedisUnavailableError(
+                f"{error.message}; job {job_id}, an equal call, may be under way",
+                "nothing was sent; repeat the call once Redis is back, or make another one "
+                "all the same with --fresh",
+                job_id=job_id,
+                retryable=False,
+                may_be_billed=True,
+            ) from error
+
+
+def _hand_out(
+    caller: Caller, record: JobRecord, delivery: Delivery, give: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Give the outcome of a job that ended; nobody else gets it once it is delivered.
+
+    A result whose files may still be saved is left to whoever makes the call again.
+    """
+    try:
+        shown = give()
+    except FalqError as error:
+        lost = isinstance(error, ArtifactError) and not error.retryable
+        if record.phase in TERMINAL and (record.result is None or lost):
+            delivery.then(lambda: _deliver(caller, record.job_id))
+        raise
+    delivery.then(lambda: _deliver(caller, record.job_id))
+    part_ways(record.options)
+    return shown
 
 
 def _deliver(caller: Caller, job_id: str) -> None:
@@ -359,10 +398,10 @@ def attend(
             caller.leave(job_id)
             position = caller.position(record)
             return outcome.ticket(job_id, record.phase, record.request_id, position)
-        shown = settle(settings, record, OutputSpec.of(record.options), on_event)
-        delivery.then(lambda: _deliver(caller, job_id))
-        part_ways(record.options)
-        return shown
+        output = OutputSpec.of(record.options)
+        return _hand_out(
+            caller, record, delivery, lambda: settle(settings, record, output, on_event)
+        )
 
 
 def fetch_result(

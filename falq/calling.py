@@ -18,7 +18,7 @@ from redis import Redis
 from falq import enqueue as door
 from falq import keys, presence
 from falq.canonical import fingerprint
-from falq.errors import FalqError, MissingKeyError, RedisUnavailableError
+from falq.errors import FalqError, MissingKeyError, RedisUnavailableError, UsageError
 from falq.files.spec import OutputSpec
 from falq.journal import Journal
 from falq.listening import Listening
@@ -29,6 +29,7 @@ from falq.queue_config import QueueConfig
 from falq.record import JobRecord
 from falq.redis_link import connect, translate_redis_errors
 from falq.settings import Settings
+from falq.under_way import UnderWay
 from falq.watching import RETRY_S, OnEvent, Watch
 
 #: A call whose enqueueing got no reply is tried again for so long, seconds.
@@ -127,6 +128,7 @@ class Caller:
         self.redis: Redis = connect(settings, role="caller")
         self.journal = Journal(self.redis, settings.account)
         self._listening = Listening(self.redis)
+        self._under_way = UnderWay(settings.home)
         with translate_redis_errors():
             self.redis.ping()
 
@@ -167,10 +169,27 @@ class Caller:
             attended=attended,
             listens=listens,
         )
-        enqueued = self._enqueue(new)
+        enqueued = self._noted(new)
         if listens:
             self._listening.also_to(enqueued.job_id)
         self._see_to_worker_of(enqueued.job_id)
+        return enqueued
+
+    def _noted(self, new: door.NewJob) -> door.Enqueued:
+        """Enqueue with a note of it in the home, for the time when Redis cannot be asked."""
+        self._under_way.note(new.job_id, new.fingerprint)
+        try:
+            enqueued = self._enqueue(new)
+        except RedisUnavailableError as error:
+            if error.refused:
+                self._under_way.drop(new.job_id)
+            raise
+        except UsageError:
+            self._under_way.drop(new.job_id)
+            raise
+        if enqueued.job_id != new.job_id:
+            self._under_way.note(enqueued.job_id, new.fingerprint)
+            self._under_way.drop(new.job_id)
         return enqueued
 
     def _enqueue(self, new: door.NewJob) -> door.Enqueued:
@@ -292,7 +311,8 @@ class Caller:
         return None
 
     def delivered(self, job_id: str) -> None:
-        """Note that a result reached its caller; a queue that is away may forget it."""
+        """Note that an outcome reached its caller; a queue that is away may forget it."""
+        self._under_way.drop(job_id)
         with contextlib.suppress(RedisUnavailableError), translate_redis_errors():
             self.journal.deliver(job_id)
 

@@ -106,6 +106,7 @@ def cancel_job(job_id: str) -> dict[str, Any]:
         record = caller.get(job_id)
         if record.phase == Phase.CANCELLED:
             part_ways(record.options)
+            caller.delivered(job_id)
         if before in TERMINAL | {Phase.UNKNOWN}:
             outcome, said = "already_ended", f"the job was {before.value} already"
         elif before == Phase.QUEUED and record.phase == Phase.CANCELLED:

@@ -250,3 +250,46 @@ def test_a_result_that_could_not_be_printed_is_given_out_by_the_next_equal_call(
     assert (again.code, again.json["deduplicated"]) == (0, True), again.err
     assert Path(again.json["saved_path"]).is_file()
     assert paid(posts_of(sandbox, arguments)) == 1
+
+
+def queued_notes(home: Home) -> list[Path]:
+    return list((home.home / "queued").glob("*/*"))
+
+
+def test_a_queued_call_that_was_killed_keeps_its_repeat_from_going_past_the_queue(
+    stage: Stage, sandbox: RunningSandbox
+) -> None:
+    server, home = stage
+    arguments = {"prompt": "queued, then direct", "sandbox_latency": 2.0}
+    caller = home()
+    kill_when_paid(caller, sandbox, arguments, QUEUE)
+    server.kill()
+    again = caller.call(MODEL, arguments, QUEUE)
+    assert (again.code, again.error["type"]) == (5, "RedisUnavailableError"), again.err
+    assert (again.error["retryable"], again.error["may_be_billed"]) == (False, True)
+    server.start()
+    late = caller.call(MODEL, arguments, QUEUE)
+    assert (late.code, late.json["deduplicated"]) == (0, True), late.err
+    assert late.json["job_id"] == again.error["job_id"]
+    assert paid(posts_of(sandbox, arguments)) == 1
+    assert queued_notes(caller) == []
+
+
+def test_calls_that_are_over_leave_no_note_and_the_direct_api_free(
+    stage: Stage, sandbox: RunningSandbox
+) -> None:
+    server, home = stage
+    arguments, caller = {"prompt": "over"}, home()
+    assert caller.call(MODEL, arguments).code == 0
+    assert caller.call("sandbox/fault/422", arguments).code == 3
+    server.ask("CONFIG", "SET", "maxmemory", "1")
+    assert caller.call(MODEL, {"prompt": "no room"}, FALQ_ON_QUEUE_DOWN="fail").code == 5
+    server.ask("CONFIG", "SET", "maxmemory", "0")
+    assert queued_notes(caller) == []
+    ticket = caller.call(MODEL, arguments, "--no-wait").json["job_id"]
+    assert [note.name for note in queued_notes(caller)] == [ticket]
+    until(lambda: server.phase(ticket) == "done")
+    server.kill()
+    assert caller.call(MODEL, arguments).code == 5
+    fresh = caller.call(MODEL, arguments, "--fresh")
+    assert (fresh.code, fresh.json["status"]) == (0, "COMPLETED"), fresh.err

@@ -290,6 +290,7 @@ class QueuedCall:
                 wait_s=self.wait_s,
                 idle_timeout_s=self.request.config.client_idle_timeout,
                 on_event=self.on_event,
+                known=True,
             )
             return self._shown(caller, record, deduplicated=enqueued.deduplicated)
 
@@ -430,7 +431,7 @@ def fetch_result(
     with open_caller(settings, needs_key=False) as caller:
         record = caller.get(job_id)
         if record.phase not in TERMINAL | {Phase.UNKNOWN}:
-            record = caller.wait(job_id, on_event=on_event)
+            record = caller.wait(job_id, on_event=on_event, known=True)
         output = _output_of(record, output_dir)
         if record.result is None and may_be_there(record):
             record = _asked_again(caller, record, output, on_event)
@@ -455,6 +456,6 @@ def _asked_again(
     nonce = _leave_nonce(prepare_output(output).directory)
     try:
         caller.ask_again(record, output, nonce)
-        return caller.wait(record.job_id, on_event=on_event)
+        return caller.wait(record.job_id, on_event=on_event, known=True)
     finally:
         remove_nonce(output.directory, nonce)

@@ -328,16 +328,18 @@ class Caller:
         wait_s: float | None = None,
         idle_timeout_s: float = 0.0,
         on_event: OnEvent | None = None,
+        known: bool = False,
     ) -> JobRecord:
         """Wait for a job's end, or for ``wait_s`` seconds; then give its record as it is.
 
-        Redis may go away and come back meanwhile.
+        Redis may go away and come back meanwhile. ``known`` says that there is such a job.
 
         Raises:
             UsageError: There is no such job.
+            UnknownOutcomeError: There was one, and Redis has forgotten it.
             UnreachableError: Nothing was heard of the job for ``idle_timeout_s`` (0: for ever).
         """
-        watch = Watch(self, job_id, on_event or (lambda _: None))
+        watch = Watch(self, job_id, on_event or (lambda _: None), known=known)
         return watch.until_end(wait_s, idle_timeout_s)
 
 

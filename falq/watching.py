@@ -12,7 +12,13 @@ from redis import Redis
 from falq import enqueue as door
 from falq import keys
 from falq.admission import Admission
-from falq.errors import FalqError, RedisUnavailableError, UnreachableError
+from falq.errors import (
+    FalqError,
+    RedisUnavailableError,
+    UnknownOutcomeError,
+    UnreachableError,
+    UsageError,
+)
 from falq.journal import Journal
 from falq.phases import TERMINAL, Phase
 from falq.record import JobRecord
@@ -51,11 +57,17 @@ class Attendant(Protocol):
 
 @dataclass
 class Watch:
-    """One caller's watch over one job."""
+    """One caller's watch over one job.
+
+    ``seen`` is its record as it was last read; ``known`` says that there was such a job, even
+    if Redis has none of that id.
+    """
 
     caller: Attendant
     job_id: str
     on_event: OnEvent
+    known: bool = False
+    seen: JobRecord | None = None
     cursor: str = "0-0"
     heard_at: float = field(default_factory=time.monotonic)
     touched_at: float = field(default_factory=time.monotonic)
@@ -119,7 +131,15 @@ class Watch:
             self.on_event({"warning": "no worker serves this account; waiting for one"})
 
     def _look(self) -> JobRecord | None:
-        return self._try(lambda: self.caller.journal.get(self.job_id))
+        try:
+            record = self._try(lambda: self.caller.journal.get(self.job_id))
+        except UsageError as error:
+            if not self.known:
+                raise
+            raise self._forgotten() from error
+        if record is not None:
+            self.seen, self.known = record, True
+        return record
 
     def _try(self, ask: Callable[[], _T]) -> _T | None:
         """Ask Redis; while it is away, say so and go on waiting."""
@@ -137,6 +157,19 @@ class Watch:
     def _out_of_sight(self) -> JobRecord:
         """Give what is known of a job while Redis is away and the time is over: its id."""
         return JobRecord(job_id=self.job_id, account=self.caller.settings.account)
+
+    def _forgotten(self) -> FalqError:
+        """Tell of a job that was there and is there no more: Redis lost its data."""
+        request_id = None if self.seen is None else self.seen.request_id
+        named = "it" if request_id is None else f"request {request_id}"
+        return UnknownOutcomeError(
+            "Redis has forgotten the job: what became of it is unknown",
+            f"look {named} up at https://fal.ai/dashboard/requests; "
+            "the same call, made again, is a new one and is paid for",
+            job_id=self.job_id,
+            request_id=request_id,
+            model_id=None if self.seen is None else self.seen.model_id,
+        )
 
     def _idle(self, idle_timeout_s: float) -> FalqError:
         return UnreachableError(

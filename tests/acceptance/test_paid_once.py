@@ -5,13 +5,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 from redis_proxy import RedisProxy
-from world import Home, Server, paid, posts_of, until
+from world import Home, Server, finish, paid, posts_of, until
 
 from falq.sandbox import RunningSandbox
 
@@ -293,3 +294,27 @@ def test_calls_that_are_over_leave_no_note_and_the_direct_api_free(
     assert caller.call(MODEL, arguments).code == 5
     fresh = caller.call(MODEL, arguments, "--fresh")
     assert (fresh.code, fresh.json["status"]) == (0, "COMPLETED"), fresh.err
+
+
+@pytest.mark.parametrize("mode", [SYNC, QUEUE])
+def test_a_job_that_redis_forgets_ends_as_unknown_for_whoever_waits(
+    stage: Stage, sandbox: RunningSandbox, mode: str
+) -> None:
+    server, home = stage
+    arguments = {"prompt": f"forgotten {mode}", "sandbox_latency": 4.0}
+    caller = home()
+    waiting = caller.start(*caller.call_line(MODEL, arguments, mode))
+    until(lambda: paid(posts_of(sandbox, arguments)))
+    (job_id,) = (each.decode() for each in server.ask("ZRANGE", "falq:jobs", 0, -1))
+    request_id = None
+    if mode == QUEUE:
+        request_id = until(lambda: server.record(job_id).request_id)
+        until(lambda: server.phase(job_id) == "running")
+    time.sleep(0.5)
+    server.ask("FLUSHALL")
+    run = finish(waiting)
+    assert (run.code, run.error["type"]) == (6, "UnknownOutcomeError"), run.err
+    assert (run.error["job_id"], run.error["request_id"]) == (job_id, request_id)
+    assert (run.error["may_be_billed"], run.error["retryable"]) == (True, False)
+    assert "fal.ai/dashboard/requests" in run.error["hint"]
+    assert paid(posts_of(sandbox, arguments)) == 1

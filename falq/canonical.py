@@ -32,6 +32,11 @@ def arguments_hash(arguments: Mapping[str, Any]) -> str:
     return _digest(canonical(arguments))
 
 
+def call_hash(model_id: str, arguments: Mapping[str, Any]) -> str:
+    """Give a name of what is sent to fal: model and arguments."""
+    return arguments_hash({"model_id": model_id, "arguments": arguments})
+
+
 def fingerprint(
     fal: str, model_id: str, arguments: Mapping[str, Any], output: Mapping[str, Any]
 ) -> str:

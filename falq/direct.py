@@ -13,7 +13,7 @@ from typing import Any
 from falq.fal.client import FalClient
 from falq.files.download import Downloader
 from falq.following import FollowRules
-from falq.ledger import MemoryLedger
+from falq.ledger import MemoryLedger, Rivals
 from falq.pipeline import Pipeline
 from falq.record import JobRecord
 from falq.saving import LocalSaver, media_policy
@@ -30,6 +30,7 @@ def go_on(
     *,
     needs_key: bool = True,
     keep: Callable[[JobRecord], None] | None = None,
+    rivals: Rivals | None = None,
 ) -> JobRecord:
     """Work on a job in this process from wherever its record stands, to its end.
 
@@ -42,13 +43,14 @@ def go_on(
         on_event: Is told what happens.
         needs_key: False where only files are fetched.
         keep: Writes the record down after each change, before the act that follows.
+        rivals: The calls beside it, whose requests at fal it leaves to them.
 
     Raises:
         MissingKeyError: A key is needed and none is set.
     """
     if needs_key:
         settings.require_key()
-    return asyncio.run(_go_on(settings, record, MemoryLedger(record, on_event, keep)))
+    return asyncio.run(_go_on(settings, record, MemoryLedger(record, on_event, keep, rivals)))
 
 
 async def _go_on(settings: Settings, record: JobRecord, ledger: MemoryLedger) -> JobRecord:

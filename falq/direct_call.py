@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from falq.calling import CallRequest
+from falq.canonical import call_hash
 from falq.delivery import Delivery
 from falq.errors import ConfigurationError, FalqError, UnreachableError
 from falq.fetching import may_be_there, outcome_of, salvage_direct
 from falq.files.spec import OutputSpec
 from falq.keeping import find_kept, forget, keep, kept_records, lock_of
+from falq.ledger import Rivals
 from falq.phases import ACTIVE, Phase
 from falq.record import JobRecord
 from falq.settings import Settings
@@ -33,8 +35,12 @@ def call_directly(
     job_id: str,
     on_event: OnEvent,
     delivery: Delivery,
+    *,
+    beside_queue: bool = True,
 ) -> dict[str, Any]:
     """Make a call from here, or go on with an equal one whose process is gone.
+
+    ``beside_queue`` says that Redis is not known to be away.
 
     Raises:
         ConfigurationError: The home cannot keep the record of the call; nothing was sent.
@@ -50,7 +56,9 @@ def call_directly(
         lock.acquire()
     except (OSError, ConfigurationError) as error:
         raise _not_kept(settings.home, error) from error
-    with _Handling(settings.home, job_id, delivery, lock.release) as handling:
+    with _Handling(
+        settings.home, job_id, delivery, lock.release, beside_queue=beside_queue
+    ) as handling:
         return outcome_of(handling.go_on(settings, record, on_event))
 
 
@@ -113,12 +121,19 @@ class _Handling:
     """
 
     def __init__(
-        self, home: Path, job_id: str, delivery: Delivery, let_go: Callable[[], None]
+        self,
+        home: Path,
+        job_id: str,
+        delivery: Delivery,
+        let_go: Callable[[], None],
+        *,
+        beside_queue: bool = True,
     ) -> None:
         self._home = home
         self._job_id = job_id
         self._delivery = delivery
         self._let_go = let_go
+        self._beside_queue = beside_queue
         self._last: JobRecord | None = None
 
     def __enter__(self) -> Self:
@@ -136,16 +151,23 @@ class _Handling:
         """Work on a call to its end; refuse to send what cannot be kept."""
         from falq.direct import go_on
 
-        return go_on(settings, record, on_event, keep=self._keeper(on_event))
+        keeper, rivals = self._keeper(on_event), self._rivals(settings)
+        return go_on(settings, record, on_event, keep=keeper, rivals=rivals)
 
     def salvage(
         self, settings: Settings, kept: JobRecord, output: OutputSpec, on_event: OnEvent
     ) -> dict[str, Any]:
         """Get what an earlier process was billed for."""
         self._last = kept
-        shown = salvage_direct(settings, kept, output, on_event, keep=self._keeper(on_event))
+        keeper, rivals = self._keeper(on_event), self._rivals(settings)
+        shown = salvage_direct(settings, kept, output, on_event, keep=keeper, rivals=rivals)
         self._last = None
         return shown
+
+    def _rivals(self, settings: Settings) -> Rivals:
+        from falq.direct_rivals import DirectRivals
+
+        return DirectRivals(settings, self._job_id, beside_queue=self._beside_queue)
 
     def _keeper(self, on_event: OnEvent) -> Callable[[JobRecord], None]:
         def keep_it(record: JobRecord) -> None:
@@ -185,7 +207,9 @@ def _not_kept(home: Path, error: OSError | ConfigurationError) -> ConfigurationE
 
 def _named(record: JobRecord, name: str) -> JobRecord:
     """Write into a record which call it is, and which process makes it."""
-    worker = f"{socket.gethostname()}.{os.getpid()}.direct"
     return dataclasses.replace(
-        record, options=record.options | {"fingerprint": name}, worker=worker
+        record,
+        options=record.options | {"fingerprint": name},
+        arguments_hash=call_hash(record.model_id, record.arguments),
+        worker=f"{socket.gethostname()}.{os.getpid()}.direct",
     )

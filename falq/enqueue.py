@@ -13,7 +13,7 @@ from typing import Any
 from redis import Redis
 
 from falq import __version__, keys
-from falq.canonical import arguments_hash
+from falq.canonical import call_hash
 from falq.errors import UsageError
 from falq.limits import Limits, limit_arguments
 from falq.phases import Phase
@@ -73,7 +73,7 @@ def enqueue(redis: Redis, new: NewJob, scripts: Scripts | None = None) -> Enqueu
     Raises:
         UsageError: The idempotency key was used with other arguments or another model.
     """
-    hashed = arguments_hash({"model_id": new.model_id, "arguments": new.arguments})
+    hashed = call_hash(new.model_id, new.arguments)
     run = (scripts or Scripts(redis)).run
     how, job_id, phase, other = run("enqueue", _script_arguments(new, hashed))
     if how == b"KEY" and other.decode() != hashed:

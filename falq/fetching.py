@@ -10,6 +10,7 @@ from typing import Any
 from falq import outcome
 from falq.errors import FalqError, UsageError
 from falq.files.spec import OutputSpec
+from falq.ledger import Rivals
 from falq.phases import ACTIVE, Phase
 from falq.planner import ASKED
 from falq.record import JobRecord
@@ -39,11 +40,13 @@ def salvage_direct(
     record: JobRecord,
     output: OutputSpec,
     on_event: OnEvent | None,
-    keep: Callable[[JobRecord], None] | None = None,
+    *,
+    keep: Callable[[JobRecord], None],
+    rivals: Rivals,
 ) -> dict[str, Any]:
     """Do the same for a direct call; a request without a result is asked for from here.
 
-    ``keep`` writes down what becomes of it then.
+    ``keep`` writes down what becomes of it then, ``rivals`` own requests that are not its.
 
     Raises:
         FalqError: The job failed, or a file could not be saved here.
@@ -67,7 +70,7 @@ def salvage_direct(
         error=None,
         outcome=None,
     )
-    return outcome_of(go_on(settings, again, on_event, keep=keep))
+    return outcome_of(go_on(settings, again, on_event, keep=keep, rivals=rivals))
 
 
 def settle(

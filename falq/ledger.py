@@ -64,6 +64,22 @@ class Ledger(Protocol):
         ...
 
 
+class Rivals(Protocol):
+    """The other calls beside one that goes to fal directly."""
+
+    def claim(self, request_id: str) -> bool:
+        """Claim a request for the call; False if another owns it."""
+        ...
+
+    def owned(self, request_ids: Collection[str]) -> set[str]:
+        """Give those of the requests that belong to others."""
+        ...
+
+    def awaited_alike(self, record: JobRecord) -> list[float]:
+        """Give when others with equal arguments sent whose reply may still come."""
+        ...
+
+
 class MemoryLedger:
     """A record in memory, for a call that goes to fal directly.
 
@@ -71,6 +87,7 @@ class MemoryLedger:
         record: The job as it starts.
         on_event: Is told of every event.
         keep: Writes the record down after each change, so that it outlives the process.
+        rivals: Those that may own a request of fal's; None: nobody else is there.
     """
 
     def __init__(
@@ -78,11 +95,13 @@ class MemoryLedger:
         record: JobRecord,
         on_event: Callable[[Mapping[str, Any]], None] | None = None,
         keep: Callable[[JobRecord], None] | None = None,
+        rivals: Rivals | None = None,
     ) -> None:
         self.record = record
         self.cancel_asked = asyncio.Event()
         self._on_event = on_event
         self._keep = keep
+        self._rivals = rivals
 
     async def apply(self, change: Change, outcome: Mapping[str, Any] | None = None) -> bool:
         """Change the record; a job that would go back to its queue waits here."""
@@ -95,6 +114,8 @@ class MemoryLedger:
         self.record = dataclasses.replace(self.record, phase=change.to, **(moved | fields))
         if self._keep is not None:
             self._keep(self.record)
+        if change.fields.get("request_id") is not None:
+            await self.claim(change.fields["request_id"])
         await self.note({"phase": change.to})
         if change.event is not None and outcome is None:
             await self.note(change.event)
@@ -114,17 +135,23 @@ class MemoryLedger:
         if self._on_event is not None:
             self._on_event(event)
 
-    async def claim(self, request_id: str) -> bool:  # noqa: ARG002  # no other job knows of ours
-        """Claim a request: nobody else is here."""
-        return True
+    async def claim(self, request_id: str) -> bool:
+        """Claim a request, so that no other call takes it for its own."""
+        if self._rivals is None:
+            return True
+        return await asyncio.to_thread(self._rivals.claim, request_id)
 
-    async def owned_by_others(self, request_ids: Collection[str]) -> set[str]:  # noqa: ARG002
-        """Give none: nobody else is here."""
-        return set()
+    async def owned_by_others(self, request_ids: Collection[str]) -> set[str]:
+        """Give those that others have claimed."""
+        if self._rivals is None:
+            return set()
+        return await asyncio.to_thread(self._rivals.owned, request_ids)
 
     async def awaited_alike(self) -> list[float]:
-        """Give none: nobody else is here."""
-        return []
+        """Give when equal calls sent whose reply may still come."""
+        if self._rivals is None:
+            return []
+        return await asyncio.to_thread(self._rivals.awaited_alike, self.record)
 
 
 def stamp(phase: str) -> dict[str, float]:

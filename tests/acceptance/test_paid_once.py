@@ -318,3 +318,21 @@ def test_a_job_that_redis_forgets_ends_as_unknown_for_whoever_waits(
     assert (run.error["may_be_billed"], run.error["retryable"]) == (True, False)
     assert "fal.ai/dashboard/requests" in run.error["hint"]
     assert paid(posts_of(sandbox, arguments)) == 1
+
+
+@pytest.mark.parametrize("mode", [SYNC, QUEUE])
+@pytest.mark.parametrize("first", ["queue", "direct"])
+def test_a_direct_call_takes_no_request_of_another_call_for_its_own(
+    stage: Stage, sandbox: RunningSandbox, first: str, mode: str
+) -> None:
+    _, home = stage
+    arguments = {"prompt": f"beside {first} {mode}", "sandbox_latency": 3.0}
+    caller, past = home(), () if first == "queue" else ("--no-queue",)
+    running = caller.start(*caller.call_line(MODEL, arguments, mode, *past))
+    until(lambda: paid(posts_of(sandbox, arguments)))
+    sandbox.add_fault("drop", model_id=MODEL, op="run" if mode == SYNC else "submit", times=1)
+    beside = caller.call(MODEL, arguments, mode, "--no-queue")
+    done = finish(running)
+    assert (done.code, done.json["status"]) == (0, "COMPLETED"), done.err
+    assert (beside.code, beside.error["type"]) == (6, "UnknownOutcomeError"), beside.json
+    assert paid(posts_of(sandbox, arguments)) == 1

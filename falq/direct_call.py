@@ -107,6 +107,7 @@ def fetch_directly(
             f"job {kept.job_id} is still under way in the process that made the call",
             "it ends there; once that process is gone, falq result JOB goes on with it",
             job_id=kept.job_id,
+            retryable=False,
             may_be_billed=True,
         )
     with _Handling(settings.home, kept.job_id, delivery, lock.release) as handling:
@@ -194,6 +195,8 @@ def _is_worth_keeping(record: JobRecord) -> bool:
 
 
 def _was_sent(record: JobRecord) -> bool:
+    if record.cancel_requested:
+        return False
     return record.phase in ACTIVE | {Phase.UNKNOWN} or record.result is not None
 
 

@@ -99,6 +99,8 @@ class MemoryLedger:
     ) -> None:
         self.record = record
         self.cancel_asked = asyncio.Event()
+        if record.cancel_requested:
+            self.cancel_asked.set()
         self._on_event = on_event
         self._keep = keep
         self._rivals = rivals

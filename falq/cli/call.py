@@ -162,11 +162,13 @@ class _Running:
     def __init__(self, progress: Progress) -> None:
         self.job_id: str | None = None
         self.phase = "queued"
+        self.direct = False
         self._progress = progress
 
     def _on_event(self, event: Any) -> None:
         self.job_id = event.get("job_id", self.job_id)
         self.phase = event.get("phase", self.phase)
+        self.direct = event.get("direct", self.direct)
         self._progress(event)
 
     def run(
@@ -211,22 +213,25 @@ class _Running:
 
 
 def _detach(state: _Running, voice: Voice) -> int:
-    """Leave a job to its worker; a second Ctrl-C soon after cancels it."""
+    """Leave a job to its worker, or to fal; a second Ctrl-C soon after cancels it."""
     from falq.cli.jobs import cancel_job, kept_ticket, ticket_of
 
     if state.job_id is None:
-        voice.say("stopped before anything was enqueued")
+        voice.say("stopped before anything was known to be enqueued")
         return 130
     kept = kept_ticket(state.job_id)
-    if kept is not None:
-        voice.say(f"stopped; what was sent goes on at fal: falq result {state.job_id} fetches it")
-        emit(kept)
+    if state.direct and (kept is None or kept["status"] == "QUEUED"):
+        voice.say("stopped; nothing is under way at fal")
         return 130
-    voice.say(f"detached; the job goes on: falq wait {state.job_id}  (Ctrl-C again cancels it)")
+    if state.direct:
+        said = f"stopped; what was sent goes on at fal: falq result {state.job_id} fetches it"
+    else:
+        said = f"detached; the job goes on: falq wait {state.job_id}"
+    voice.say(f"{said}  (Ctrl-C again cancels it)")
     try:
         time.sleep(SECOND_CTRL_C_S)
     except KeyboardInterrupt:
         emit(cancel_job(state.job_id))
         return 130
-    emit(ticket_of(state.job_id, state.phase))
+    emit(kept or ticket_of(state.job_id, state.phase))
     return 130

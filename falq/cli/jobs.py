@@ -99,6 +99,11 @@ def cancel(job: str, quiet: bool) -> int:
 
 def cancel_job(job_id: str) -> dict[str, Any]:
     """Cancel a job and say what became of it."""
+    kept = _kept(job_id)
+    if kept is not None:
+        from falq.direct_cancel import cancel_directly
+
+        return _cancel_shown(*cancel_directly(_settings(), kept))
     with _open(_settings()) as caller:
         before = caller.cancel(job_id)
         if before is None:
@@ -113,9 +118,13 @@ def cancel_job(job_id: str) -> dict[str, Any]:
             outcome, said = "cancelled", "cancelled before anything was sent; nothing is billed"
         else:
             outcome, said, record = _await_cancel(caller, job_id)
+    return _cancel_shown(outcome, said, record)
+
+
+def _cancel_shown(outcome: str, said: str, record: Any) -> dict[str, Any]:
     return {
         "status": outcome,
-        "job_id": job_id,
+        "job_id": record.job_id,
         "phase": record.phase,
         "request_id": record.request_id,
         "may_be_billed": _may_be_billed(record),
@@ -168,12 +177,17 @@ def resolve(job: str, resend: bool, fail: bool, request_id: str | None, quiet: b
 def kept_ticket(job_id: str) -> dict[str, Any] | None:
     """Give the ticket of a direct call; None for a job of the queue."""
     from falq import outcome
-    from falq.keeping import find_kept
 
-    record = find_kept(_settings().home, job_id)
+    record = _kept(job_id)
     if record is None:
         return None
     return outcome.ticket(job_id, record.phase, record.request_id, None)
+
+
+def _kept(job_id: str) -> Any:
+    from falq.keeping import find_kept
+
+    return find_kept(_settings().home, job_id)
 
 
 def ticket_of(job_id: str, last_phase: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -371,3 +372,62 @@ def test_two_equal_direct_calls_at_once_are_two_results(
     runs = [finish(process) for process in [home.start(*line), home.start(*line)]]
     assert [run.code for run in runs] == [0, 0]
     assert len({run.json["request_id"] for run in runs}) == 2
+
+
+def direct_call_under_way(
+    home: Home, sandbox: RunningSandbox, arguments: dict[str, object], *args: str
+) -> subprocess.Popen[str]:
+    process = home.start(*home.call_line(MODEL, arguments, "--no-queue", *args))
+    until(lambda: paid(posts_of(sandbox, arguments)))
+    time.sleep(0.5)
+    return process
+
+
+def test_a_second_ctrl_c_cancels_a_direct_call_at_fal(
+    new_home: Callable[..., Home], sandbox: RunningSandbox
+) -> None:
+    home = new_home()
+    arguments = {"prompt": "direct and cancelled", "sandbox_latency": 20.0}
+    process = direct_call_under_way(home, sandbox, arguments)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    run = finish(process)
+    assert (run.code, run.json["status"]) == (130, "cancelled"), run.err
+    assert run.json["may_be_billed"] is True
+    assert run.json["request_id"] == posts_of(sandbox, arguments)[0]["request_id"]
+    assert any(each["op"] == "cancel" for each in sandbox.log())
+    assert len(posts_of(sandbox, arguments)) == 1
+    assert not list((home.home / "direct").iterdir())
+
+
+def test_a_second_ctrl_c_on_a_direct_sync_run_says_that_it_may_be_billed(
+    new_home: Callable[..., Home], sandbox: RunningSandbox
+) -> None:
+    home = new_home()
+    arguments = {"prompt": "direct sync", "sandbox_latency": 3.0}
+    process = direct_call_under_way(home, sandbox, arguments, SYNC)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    run = finish(process)
+    assert (run.code, run.json["status"]) == (130, "requested"), run.err
+    assert run.json["may_be_billed"] is True
+    assert "may be billed" in run.json["message"]
+    fetched = home.falq("result", run.json["job_id"])
+    assert (fetched.code, fetched.json["status"]) == (0, "COMPLETED"), fetched.err
+    assert len(posts_of(sandbox, arguments)) == 1
+
+
+def test_a_direct_call_under_way_is_left_to_its_process(
+    new_home: Callable[..., Home], sandbox: RunningSandbox
+) -> None:
+    home = new_home()
+    arguments = {"prompt": "direct and busy", "sandbox_latency": 3.0}
+    process = direct_call_under_way(home, sandbox, arguments)
+    (record,) = (home.home / "direct").glob("[!.]*")
+    for command in ("cancel", "result"):
+        run = home.falq(command, record.name)
+        assert (run.code, run.error["job_id"]) == (5, record.name), run.err
+    assert finish(process).code == 0
+    assert len(posts_of(sandbox, arguments)) == 1

@@ -298,7 +298,7 @@ def test_an_unknown_job_goes_on_with_a_request_that_a_person_names(
 ) -> None:
     ours, _ = machines
     other = {"prompt": "somebody ran it by hand"}
-    ran = ours.call(LOSSY, other, "--no-queue")
+    ran = ours.call(LOSSY, other, "--no-queue", FALQ_REDIS_URL="unix:///nowhere")
     request_id = ran.json["request_id"]
     run = ours.falq("resolve", lost("request"), "--request-id", request_id)
     assert run.code == 0, run.err

@@ -44,12 +44,20 @@ def keep(home: Path, record: JobRecord) -> None:
             if old.stat().st_mtime < forgotten_at:
                 old.unlink()
     new = directory / f".{secrets.token_hex(8)}"
+    try:
+        _write(new, json.dumps(asdict(record)))
+        new.replace(directory / record.job_id)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _write(path: Path, text: str) -> None:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-    with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
-        json.dump(asdict(record), file)
+    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    new.replace(directory / record.job_id)
 
 
 def find_kept(home: Path, job_id: str) -> JobRecord | None:

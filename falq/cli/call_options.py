@@ -81,7 +81,7 @@ _OPTIONS = (
     click.option("--wait", "wait_s", type=seconds("--wait", call_values.wait), metavar="S", help="Wait so long, then print a ticket (exit 75)."),
     click.option("--no-wait", is_flag=True, help="Enqueue and print a ticket."),
     click.option("--fresh", is_flag=True, help="Never attach to an equal earlier call."),
-    click.option("--idempotency-key", type=some_text("--idempotency-key", "a text that names this call"), metavar="K", help="One job per key for 24 h, whoever calls."),
+    click.option("--idempotency-key", type=some_text("--idempotency-key", "a text that names this call"), metavar="K", help="One job per key for 24 h, whoever calls; not with --no-queue."),
     click.option("--priority", type=click.Choice(call_values.PRIORITIES), default="normal", show_default=True, help="Lane inside the queue."),
     click.option("--json", "json_wanted", is_flag=True, help="Print JSON on a terminal too."),
     click.option("-q", "--quiet", is_flag=True, help="No progress, no talk."),

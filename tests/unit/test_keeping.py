@@ -1,11 +1,13 @@
 """Records of direct calls that ended without their files."""
 
 import os
+import resource
 import time
+from dataclasses import replace
 
 import pytest
 
-from falq.keeping import KEEP_S, find_kept, forget, keep
+from falq.keeping import KEEP_S, find_kept, forget, keep, kept_records, lock_of
 from falq.record import JobRecord
 
 RECORD = JobRecord(
@@ -46,6 +48,31 @@ def test_a_home_that_is_not_there_is_not_made_for_a_look(home):
 def test_a_job_id_is_no_path(home, job_id):
     keep(home, RECORD)
     assert find_kept(home, job_id) is None
+
+
+def test_a_record_that_finds_no_room_leaves_the_one_before_and_nothing_else(home):
+    keep(home, RECORD)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            keep(home, replace(RECORD, phase="done"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert [path.name for path in (home / "direct").iterdir()] == ["01a2-b"]
+    assert find_kept(home, "01a2-b") == RECORD
+
+
+def test_whoever_works_on_a_call_holds_its_lock_and_a_look_is_no_record(home):
+    keep(home, RECORD)
+    with lock_of(home, "01a2-b") as lock, lock_of(home, "01a2-b") as other:
+        assert lock.acquire()
+        assert not other.acquire()
+        lock.release()
+        assert other.acquire()
+        assert kept_records(home) == [RECORD]
+        forget(home, "01a2-b")
+    assert list((home / "direct").iterdir()) == []
 
 
 def test_old_records_go(home):

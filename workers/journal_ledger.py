@@ -25,9 +25,9 @@ from falq.phases import TERMINAL, Phase
 from falq.planner import Change
 from falq.polling import backoff_s
 from falq.record import JobRecord
+from falq.rivals import awaited_alike
 from falq.scripts import ScriptCall, UnacknowledgedError
 from workers.batches import Batches
-from workers.rivals import awaited_alike
 from workers.spacing import Spacing
 from workers.threads import Threads
 

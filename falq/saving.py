@@ -88,32 +88,38 @@ def _without_logs(
 
 @dataclass
 class _Progress:
-    """The download that was heard of last; several at once take turns."""
+    """Tells of the download that was heard of last, now and then; several take turns."""
 
+    note: Note
     latest: dict[str, Any] | None = None
+    telling: asyncio.Task[None] | None = None
 
     def __call__(self, field: str, done: int, total: int | None) -> None:
         self.latest = {"download": field, "bytes": done, "of": total}
+        self.telling = self.telling or asyncio.create_task(self._tell())
 
-    async def tell(self, note: Note) -> None:
+    async def _tell(self) -> None:
         told = None
         while True:
             await asyncio.sleep(TELL_EVERY_S)
             if self.latest is not None and self.latest != told:
                 told = self.latest
-                await note(told)
+                await self.note(told)
+
+    async def end(self) -> None:
+        if self.telling is not None:
+            self.telling.cancel()
+            await asyncio.gather(self.telling, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
 async def _told(note: Note) -> AsyncIterator[_Progress]:
     """Tell those who watch how far downloads have come, for the length of a ``with``."""
-    progress = _Progress()
-    telling = asyncio.create_task(progress.tell(note))
+    progress = _Progress(note)
     try:
         yield progress
     finally:
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        await progress.end()
 
 
 def facts_of(record: JobRecord, *, sandbox: bool) -> JobFacts:

@@ -13,7 +13,7 @@ keep_time()
 if not j[1] then
   call('HSET', JOB .. id, 'phase', 'queued', 'queue', q, 'account', ACCOUNT, 'foreign', '1',
     'skill', 'rq', 'created_at', wall_s())
-  call('ZADD', 'falq:jobs', string.format('%.3f', wall / 1000000), id)
+  call('ZADD', 'falq:jobs', wall_s(), id)
   call('SADD', P .. 'queues', q)
 end
 call('HSET', JOB .. id, unpack(ARGV, 5))

@@ -91,7 +91,7 @@ local function write()
   call('HSET', RQ_JOB .. id, unpack(ARGV, first_rq))
   call('SADD', 'rq:queues', RQ_QUEUE .. q)
   call('RPUSH', RQ_QUEUE .. q, id)
-  local created = string.format('%.3f', wall / 1000000)
+  local created = wall_s()
   call('ZADD', 'falq:jobs', created, id)
   -- Records live for KEEP_S after their end; a day more for the time before it.
   call('ZREMRANGEBYSCORE', 'falq:jobs', '-inf', whole(wall / 1000000 - KEEP_S - DAY_S))

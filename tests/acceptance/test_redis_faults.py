@@ -96,7 +96,7 @@ def test_a_full_redis_takes_nothing_new_and_lets_what_runs_end(
     second = home.start(*home.call_line(MODEL, behind, SYNC), **narrow)
     until(lambda: len(_jobs(home)) == 2)
     server.ask("CONFIG", "SET", "maxmemory", 1)
-    refused = home.call(MODEL, {"prompt": "no room"}, **FAIL)
+    refused = home.call(MODEL, {"prompt": "no room in Redis"}, **FAIL)
     assert (refused.code, refused.error["retryable"]) == (5, True)
     assert "Redis is full" in refused.error["message"]
     done = finish(first)
@@ -106,7 +106,7 @@ def test_a_full_redis_takes_nothing_new_and_lets_what_runs_end(
     assert finish(second).code == 0
     for arguments in (running, behind):
         assert len(posts_of(sandbox, arguments)) == 1
-    assert posts_of(sandbox, {"prompt": "no room"}) == []
+    assert posts_of(sandbox, {"prompt": "no room in Redis"}) == []
 
 
 def test_a_redis_without_a_disk_is_waited_for(

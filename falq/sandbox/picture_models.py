@@ -17,7 +17,7 @@ from falq.sandbox.schema import (
     text,
 )
 
-_TIGER = "Extreme close-up of a single tiger eye, direct frontal view, natural lighting."
+_KEEPER = "A lighthouse keeper reads a letter by lamplight, rain on the window behind him."
 
 
 def picture_models() -> list[Model]:
@@ -38,7 +38,7 @@ def picture_models() -> list[Model]:
 def image_inputs(steps: int) -> dict[str, Schema]:
     """Describe what fal's text-to-image models take."""
     return {
-        "prompt": text("The prompt to generate an image from.", examples=[_TIGER]),
+        "prompt": text("The prompt to generate an image from.", examples=[_KEEPER]),
         "image_size": image_size(),
         "num_inference_steps": integer(
             "The number of inference steps to perform.", minimum=1, maximum=50, default=steps

@@ -51,8 +51,7 @@ def image_inputs(steps: int) -> dict[str, Schema]:
             default=3.5,
         ),
         "sync_mode": flag(
-            "If `True`, the media will be returned as a data URI and the output data won't be "
-            "available in the request history.",
+            "Whether the media come as data URIs inside the answer; the history keeps none then.",
             default=False,
         ),
         "num_images": integer("The number of images to generate.", minimum=1, maximum=4, default=1),
@@ -67,7 +66,7 @@ def image_inputs(steps: int) -> dict[str, Schema]:
 def image_outputs() -> dict[str, Schema]:
     """Describe what fal's text-to-image models give back."""
     return {
-        "images": listing("The generated image files info.", ref("Image")),
+        "images": listing("The pictures, in order.", ref("Image")),
         "timings": {"type": "object", "additionalProperties": {"type": "number"}},
         "seed": integer("Seed of the generated image."),
         "has_nsfw_concepts": listing("Whether an image is unsafe.", {"type": "boolean"}),

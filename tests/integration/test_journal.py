@@ -226,6 +226,20 @@ def test_a_job_to_adopt_wakes_a_sleeper(world):
     assert heard(world, lambda: world.admission.surrender({"a": token}))
 
 
+def test_an_end_wakes_a_sleeper_for_the_one_queue_that_the_account_held_back(world):
+    world.admission.configure_account(1)
+    token = started_in(world, Phase.SUBMITTING)
+    world.enqueue("b", "other")
+    assert heard(world, lambda: go(world, "a", token, Phase.FAILED))
+
+
+def test_a_job_that_is_given_back_is_once_in_the_list_that_stock_tools_read(world):
+    token = started_in(world, Phase.SUBMITTING)
+    world.redis.rpush(keys.rq_queue("q"), "a", "b", "a")
+    go(world, "a", token, Phase.QUEUED)
+    assert world.rq_list() == ["a", "b"]
+
+
 # The late worker: paused past its lease between the intent and the reply.
 
 

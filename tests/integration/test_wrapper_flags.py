@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from datetime import date
 
 import pytest
@@ -227,16 +226,3 @@ def test_help_needs_nothing_that_only_a_call_needs(skill):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_help_starts_within_two_and_a_half_times_of_click(skill):
-    script = str(skill / "scripts" / f"{skill.name.replace('-', '_')}.py")
-    wrapper_s = min(seconds([sys.executable, script, "--help"]) for _ in range(7))
-    click_s = min(seconds([sys.executable, "-c", "import click"]) for _ in range(7))
-    assert wrapper_s <= 2.5 * click_s
-
-
-def seconds(command):
-    started_at = time.perf_counter()
-    subprocess.run(command, capture_output=True, check=True)
-    return time.perf_counter() - started_at

@@ -61,9 +61,7 @@ end
 local function finish(id, q, phase, outcome, token)
   call('HSET', JOB .. id, 'phase', phase, 'outcome', outcome, 'token', '',
     'left_token', token, 'finished_at', wall_s())
-  call('HDEL', JOB .. id, 'late_token')
   call('EXPIRE', JOB .. id, KEEP_S)
-  call('SREM', 'falq:unknown', id)
   tell(id, '{"phase":"' .. phase .. '"}')
   count_end(q, phase)
   local j = call('HMGET', JOB .. id, 'created_at', 'recovered', 'billable_units')

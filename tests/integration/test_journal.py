@@ -131,6 +131,20 @@ def test_ends_are_counted_with_what_they_cost(world):
     assert counted["seconds:total"] == pytest.approx(3, abs=0.001)
 
 
+def test_a_doubt_is_told_and_counted_like_an_end(world):
+    started_in(world, Phase.UNKNOWN)
+    assert events(world)[-1] == {"phase": "unknown"}
+    assert world.redis.hget(keys.COUNTERS, "ended:unknown") == b"1"
+    assert world.redis.hget(keys.scope(ACCOUNT, "q"), "ended:unknown") == b"1"
+
+
+def test_an_end_at_once_took_no_time(world):
+    token = started_in(world, Phase.DOWNLOADING)
+    world.redis.hset(keys.job("a"), "created_at", f"{world.wall / 1e6 + 9:.6f}")
+    go(world, "a", token, Phase.DONE)
+    assert float(world.redis.hget(keys.COUNTERS, "seconds:total")) == 0
+
+
 def test_a_request_belongs_to_the_job_that_told_of_it_first(world):
     for job_id, other in (("a", "b"), ("b", "a")):
         world.submit(job_id, world.start(job_id), "r1")

@@ -57,12 +57,6 @@ def check_replaceable(tree: SkillTree, output: Path, model_id: str, *, force: bo
     return True
 
 
-def write_tree(tree: SkillTree, output: Path, *, check: Check | None = None) -> Path:
-    """Write one skill as ``write_trees`` does, and give its folder."""
-    write_trees([tree], output, check=check)
-    return output / tree.name
-
-
 def write_trees(trees: Sequence[SkillTree], output: Path, *, check: Check | None = None) -> None:
     """Write skills beside their places and move them there; what falq did not write is kept.
 

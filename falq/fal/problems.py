@@ -167,15 +167,6 @@ def read_problem(
     return _refusal(reply, fields, may_be_billed=billed)
 
 
-def status_error(
-    error: str | None, error_type: str | None, *, model_id: str, request_id: str
-) -> FalqError:
-    """Make the error of a request that is COMPLETED with an error."""
-    named = f" ({clean_text(error_type)})" if error_type else ""
-    message = f"fal failed the request: {clean_text(error or 'no reason given')}{named}"
-    return _kind_of({error_type or ""})(message, model_id=model_id, request_id=request_id)
-
-
 def _message(reply: Reply) -> str:
     return f"fal answered {reply.status}: {words(reply)}"
 

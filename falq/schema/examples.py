@@ -56,25 +56,17 @@ def _anything(_: Any) -> bool:
     return True
 
 
-def short_example(schema: Schema, accept: Accept = _anything) -> dict[str, Any]:
-    """Give the required arguments only.
+def both_examples(
+    schema: Schema, accept: Accept = _anything, *, extra: int = 3
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give an example of the required arguments only, and one that shows more.
 
     Args:
         schema: In normal form.
         accept: Which of the schema's own values may be shown.
+        extra: How many optional arguments, of those that change the result visibly, the long
+            one has.
     """
-    return _short(_acceptable(schema, accept))
-
-
-def long_example(schema: Schema, accept: Accept = _anything, *, extra: int = 3) -> dict[str, Any]:
-    """Give the required arguments and a few optional ones that change the result visibly."""
-    return both_examples(schema, accept, extra=extra)[1]
-
-
-def both_examples(
-    schema: Schema, accept: Accept = _anything, *, extra: int = 3
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give the short and the long example."""
     fields = _acceptable(schema, accept)
     short = _short(fields)
     optional = (f for f in fields if f.name not in short and not f.deprecated and _tells(f))

@@ -18,7 +18,6 @@ from falq.fal.problems import (
     read_problem,
     result_problem,
     retry_after,
-    status_error,
     words,
 )
 from falq.fal.reading import Reply
@@ -140,13 +139,6 @@ def test_a_key_that_fal_echoes_is_not_shown():
     key = "12345678-1234-1234-1234-123456789abc:0123456789abcdef0123456789abcdef"
     error = result(reply(422, {"detail": f"bad {key}"}))
     assert "0123456789abcdef" not in json.dumps(error.to_dict())
-
-
-def test_a_failed_status_tells_its_type():
-    error = status_error("Runner died", "runner_disconnected", model_id="a/b", request_id="r")
-    assert "Runner died (runner_disconnected)" in str(error)
-    cancelled = status_error("bye", "client_cancelled", model_id="a/b", request_id="r")
-    assert isinstance(cancelled, JobCancelledError)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from generator.creator import install_creator
 from generator.generated_files import RECORD, mark_of_text
 from generator.generation import Request, generate_skills
 from generator.tree import SkillTree
-from generator.writer import write_tree, write_trees
+from generator.writer import write_trees
 
 FLUX = sandbox_model("fal-ai/flux/dev")
 
@@ -163,7 +163,7 @@ def test_a_refused_tree_leaves_what_was_there(tmp_path):
 
     tree = SkillTree(name=folder.name, files={"SKILL.md": "other"})
     with pytest.raises(UsageError):
-        write_tree(tree, tmp_path, check=refuse)
+        write_trees([tree], tmp_path, check=refuse)
     assert (folder / "SKILL.md").read_text() == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -171,7 +171,7 @@ def test_a_refused_tree_leaves_what_was_there(tmp_path):
 def test_an_unwritable_place_is_an_error_of_ours(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
-        write_tree(SkillTree(name="a", files={"SKILL.md": ""}), tmp_path / "file")
+        write_trees([SkillTree(name="a", files={"SKILL.md": ""})], tmp_path / "file")
 
 
 @pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a//b"])

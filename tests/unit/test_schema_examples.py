@@ -6,7 +6,7 @@ from falq.sandbox.catalogue import default_models
 from falq.sandbox.model import openapi_document
 from falq.schema.checking import check_arguments
 from falq.schema.document import read_document
-from falq.schema.examples import long_example, short_example
+from falq.schema.examples import both_examples
 
 DOCUMENTED = [model for model in default_models() if model.documented]
 
@@ -14,7 +14,7 @@ DOCUMENTED = [model for model in default_models() if model.documented]
 @pytest.mark.parametrize("model", DOCUMENTED, ids=lambda model: model.model_id)
 def test_examples_of_every_sandbox_model_fit_its_schema(model):
     schema = read_document(model.model_id, openapi_document(model)).input
-    for example in (short_example(schema), long_example(schema)):
+    for example in both_examples(schema):
         assert check_arguments(example, schema) == []
 
 
@@ -27,13 +27,13 @@ def test_the_short_example_uses_the_schemas_own_words():
             "size": {"type": "string", "enum": ["s", "m"], "default": "s"},
         },
     }
-    assert short_example(schema) == {"prompt": "a cat"}
-    assert long_example(schema) == {"prompt": "a cat", "seed": 42, "size": "m"}
+    assert both_examples(schema)[0] == {"prompt": "a cat"}
+    assert both_examples(schema)[1] == {"prompt": "a cat", "seed": 42, "size": "m"}
 
 
 def test_a_media_field_is_shown_with_a_local_file():
     schema = {"required": ["image_url"], "properties": {"image_url": {"type": "string"}}}
-    assert short_example(schema) == {"image_url": "./photo.png"}
+    assert both_examples(schema)[0] == {"image_url": "./photo.png"}
 
 
 def with_option(**option):
@@ -55,19 +55,19 @@ def with_option(**option):
     ],
 )
 def test_an_option_is_shown_with_another_value_than_its_default_or_left_out(option, shown):
-    assert long_example(with_option(**option)).get("x") == shown
+    assert both_examples(with_option(**option))[1].get("x") == shown
 
 
 def test_a_safety_check_is_never_switched_off_in_an_example():
     schema = with_option(type="boolean", default=True)
     schema["properties"]["enable_safety_checker"] = schema["properties"].pop("x")
-    assert long_example(schema) == {"prompt": "a cat"}
+    assert both_examples(schema)[1] == {"prompt": "a cat"}
 
 
 def test_long_and_many_lined_examples_are_kept_in_part():
     words = "A lighthouse stands on a cliff.\n\nThe sea is calm there. " * 12
     schema = {"required": ["prompt"], "properties": {"prompt": {"examples": [words]}}}
-    shown = short_example(schema)["prompt"]
+    shown = both_examples(schema)[0]["prompt"]
     assert 300 < len(shown) <= 400
     assert shown.endswith(".")
     assert shown.isprintable()
@@ -82,7 +82,7 @@ def test_addresses_in_an_example_become_files_of_the_users_own():
             "prompt": {"type": "string", "examples": ["like https://h.example/v.mp4?a=1 but blue"]},
         },
     }
-    assert short_example(schema) == {
+    assert both_examples(schema)[0] == {
         "loras": [{"path": "./weights.safetensors", "scale": 1}],
         "prompt": "like ./clip.mp4 but blue",
     }
@@ -90,10 +90,11 @@ def test_addresses_in_an_example_become_files_of_the_users_own():
 
 def test_where_no_choice_may_be_shown_a_placeholder_stands():
     schema = {"required": ["x"], "properties": {"x": {"enum": ["evil\n```"]}}}
-    assert short_example(schema, lambda value: "evil" not in str(value)) == {"x": "VALUE"}
+    short, _ = both_examples(schema, lambda value: "evil" not in str(value))
+    assert short == {"x": "VALUE"}
 
 
 def test_a_zip_of_images_is_an_archive():
     field = {"type": "string", "description": "A zip of at least four images.", "ui": {}}
     schema = {"required": ["images_url"], "properties": {"images_url": field}}
-    assert short_example(schema) == {"images_url": "./images.zip"}
+    assert both_examples(schema)[0] == {"images_url": "./images.zip"}

@@ -7,7 +7,6 @@ has.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -210,8 +209,7 @@ def _not_kept(home: Path, error: OSError | ConfigurationError) -> ConfigurationE
 
 def _named(record: JobRecord, name: str) -> JobRecord:
     """Write into a record which call it is, and which process makes it."""
-    return dataclasses.replace(
-        record,
+    return record.changed(
         options=record.options | {"fingerprint": name},
         arguments_hash=call_hash(record.model_id, record.arguments),
         worker=f"{socket.gethostname()}.{os.getpid()}.direct",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 
 from falq.direct_rivals import DirectRivals
@@ -55,13 +54,13 @@ def _cancelled(settings: Settings, kept: JobRecord) -> Cancelled:
 
     unsure = kept.request_id is None or kept.phase in (Phase.UNKNOWN, Phase.SUBMITTING)
     phase = kept.phase if not unsure else Phase.SUBMITTING.value
-    asked = dataclasses.replace(
-        kept, phase=phase, cancel_requested=True, loss=ASKED, lost_at=time.time(), error=None
+    asked = kept.changed(
+        phase=phase, cancel_requested=True, loss=ASKED, lost_at=time.time(), error=None
     )
     rivals = DirectRivals(settings, kept.job_id, beside_queue=True)
     ended = go_on(settings, asked, keep=keep_it, rivals=rivals)
     if ended.phase == Phase.CANCELLED:
         forget(settings.home, kept.job_id)
         return "cancelled", "cancelled at fal; what was done may be billed", ended
-    keep_it(dataclasses.replace(ended, cancel_requested=False))
+    keep_it(ended.changed(cancel_requested=False))
     return "too_late", f"the job ended before: {ended.phase}", ended

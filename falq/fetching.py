@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -60,8 +59,7 @@ def salvage_direct(
     now = time.time()
     unsure = record.phase in (Phase.UNKNOWN, Phase.SUBMITTING)
     known = record.request_id is not None and not unsure
-    again = dataclasses.replace(
-        record,
+    again = record.changed(
         phase=Phase.SUBMITTED if known else Phase.SUBMITTING,
         options=record.options | {"output": output.to_dict()},
         loss=ASKED,
@@ -107,15 +105,14 @@ def fetch(
     """
     from falq.direct import go_on
 
-    again = dataclasses.replace(
-        record,
+    again = record.changed(
         phase=Phase.DOWNLOADING,
         options=record.options | {"output": output.to_dict()},
         downloading_at=time.time(),
         error=None,
     )
     ended = go_on(settings, again, on_event, needs_key=False)
-    return outcome_of(dataclasses.replace(ended, outcome=_with_first_timings(ended, record)))
+    return outcome_of(ended.changed(outcome=_with_first_timings(ended, record)))
 
 
 def _with_first_timings(ended: JobRecord, record: JobRecord) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
@@ -113,7 +112,7 @@ class MemoryLedger:
         if change.error is not None:
             fields |= {"error": change.error.to_dict()}
         moved = {} if change.to == self.record.phase else stamp(change.to)
-        self.record = dataclasses.replace(self.record, phase=change.to, **(moved | fields))
+        self.record = self.record.changed(phase=change.to, **(moved | fields))
         if self._keep is not None:
             self._keep(self.record)
         if change.fields.get("request_id") is not None:

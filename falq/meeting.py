@@ -75,20 +75,28 @@ def meet(directory: str, nonce: str | None) -> OutputDirectory:
     return OutputDirectory(absolute(directory), fd, mode)
 
 
-def remove_nonce(directory: str, nonce: str | None) -> None:
-    """Remove a nonce that is not needed any more; harmless when it is gone or out of sight."""
-    if nonce is not None and _NONCE.fullmatch(nonce) is not None:
-        with contextlib.suppress(OSError, ValueError), _opened(directory) as fd:
-            if _is_nonce(os.lstat(_name(nonce), dir_fd=fd)):
-                os.unlink(_name(nonce), dir_fd=fd)
+def remove_nonce(directory: str, *nonces: str | None) -> None:
+    """Remove nonces that are not needed any more; harmless when one is gone or out of sight."""
+    names = [_name(nonce) for nonce in nonces if nonce is not None and _NONCE.fullmatch(nonce)]
+    if not names:
+        return
+    with contextlib.suppress(OSError, ValueError), _opened(directory) as fd:
+        for name in names:
+            with contextlib.suppress(OSError):
+                if _is_nonce(os.lstat(name, dir_fd=fd)):
+                    os.unlink(name, dir_fd=fd)
 
 
-def part_ways(options: Mapping[str, Any]) -> None:
-    """Remove the nonce that the options of a job name: nobody saves there any more."""
-    output = options.get("output")
-    directory = output.get("directory") if isinstance(output, Mapping) else None
-    if isinstance(directory, str):
-        remove_nonce(directory, options.get("nonce"))
+def part_ways(*options: Mapping[str, Any]) -> None:
+    """Remove the nonces that the options of jobs name: nobody saves there any more."""
+    nonces: dict[str, list[str | None]] = {}
+    for each in options:
+        output = each.get("output")
+        directory = output.get("directory") if isinstance(output, Mapping) else None
+        if isinstance(directory, str):
+            nonces.setdefault(directory, []).append(each.get("nonce"))
+    for directory, theirs in nonces.items():
+        remove_nonce(directory, *theirs)
 
 
 def _clear_stale(fd: int) -> None:

@@ -305,9 +305,8 @@ class Bookkeeping:
 
     def end(self, ended: Sequence[Ended]) -> list[Exception | None]:
         """Show how jobs ended, in one round trip where none of them makes trouble."""
-        for each in ended:
-            if each.record is not None and each.record.phase in TERMINAL:
-                part_ways(each.record.options)
+        records = [each.record for each in ended if each.record is not None]
+        part_ways(*(record.options for record in records if record.phase in TERMINAL))
         endings = [_ending(each) for each in ended]
         try:
             self._rq.end([ending for ending in endings if ending is not None])

@@ -8,7 +8,6 @@ reply was lost changes nothing.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -89,7 +88,7 @@ class JournalLedger:
 
     def ask_cancel(self) -> None:
         """Somebody wants the job cancelled."""
-        self.record = dataclasses.replace(self.record, cancel_requested=True)
+        self.record = self.record.changed(cancel_requested=True)
         self.cancel_asked.set()
 
     async def apply(self, change: Change, outcome: Mapping[str, Any] | None = None) -> bool:
@@ -112,10 +111,10 @@ class JournalLedger:
             await self._check_awake(asked_at)
         if change.error is not None:
             fields["error"] = change.error.to_dict()
-        known = {name: v for name, v in fields.items() if hasattr(self.record, name)}
-        self.record = dataclasses.replace(self.record, phase=change.to, **known)
         if outcome is not None:
-            self.record = dataclasses.replace(self.record, outcome=dict(outcome))
+            fields["outcome"] = dict(outcome)
+        known = {name: v for name, v in fields.items() if hasattr(self.record, name)}
+        self.record = self.record.changed(phase=change.to, **known)
         if moved_on:
             self._log(logging.INFO, _told(change))
         return change.to not in TERMINAL | {Phase.QUEUED, Phase.UNKNOWN}

@@ -3,8 +3,8 @@
 RQ's keys are a view of what falq's journal knows: ``rq info``, rq-dashboard and the stock
 workers read them. What decides about money is the journal alone.
 
-Internals leant on: ``Job.restore``, ``Job._handle_success``, ``Job._handle_failure``,
-``Job.prepare_for_execution``, ``Execution.create/heartbeat/delete``,
+Internals leant on: ``Job.restore``, ``Job._handle_failure``, ``Job.prepare_for_execution``,
+``Job.ended_at``, ``Result.create``, ``Execution.create/heartbeat/delete``,
 ``BaseWorker.executions``, ``BaseWorker.handle_payload``, ``BaseWorker.heartbeat``,
 ``worker_registration.register``.
 """
@@ -26,9 +26,10 @@ from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job, JobStatus
 from rq.queue import Queue
 from rq.registry import StartedJobRegistry
+from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.suspension import is_suspended
-from rq.utils import now
+from rq.utils import now, utcformat
 from rq.worker.base import BaseWorker, WorkerStatus
 
 from falq import keys
@@ -232,9 +233,13 @@ class RqWorker(BaseWorker):
         execution.delete(job=job, pipeline=pipe)
 
     def _finish(self, job: Job, value: Any, facts: dict[str, Any], pipe: Pipeline) -> None:
-        job._result = value  # noqa: SLF001  # what RQ's own worker does before _handle_success
+        """Do what RQ's own worker does, but write only what changed since the start."""
         self.increment_successful_job_count(pipeline=pipe)
-        job._handle_success(RESULT_TTL_S, **facts)  # noqa: SLF001
+        job.set_status(JobStatus.FINISHED, pipeline=pipe)
+        pipe.hset(job.key, "ended_at", utcformat(facts["execution_ended_at"]))
+        successful = Result.Type.SUCCESSFUL
+        Result.create(job, successful, RESULT_TTL_S, return_value=value, **facts)
+        job.finished_job_registry.add(job, RESULT_TTL_S, pipe)
         job.cleanup(RESULT_TTL_S, pipeline=pipe, remove_from_queue=False)
 
     def forget_execution(self, execution: Execution) -> None:

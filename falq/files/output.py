@@ -11,13 +11,12 @@ import errno
 import hashlib
 import os
 import stat
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from falq.errors import OutputError, UsageError
-from falq.files.partial import PartialFile, writing
+from falq.files.partial import PartialFile, SharedDescriptor, writing
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -55,9 +54,8 @@ class OutputDirectory:
 
     def __init__(self, path: str, fd: int, file_mode: int | None = None) -> None:
         self.path = path
-        self._fd = fd
+        self._directory = SharedDescriptor(fd)
         self._mode = file_mode
-        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, path: str) -> Self:
@@ -81,10 +79,7 @@ class OutputDirectory:
 
     def close(self) -> None:
         """Close the directory; safe to repeat, and while a thread still works in it."""
-        with self._lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+        self._directory.close()
 
     def below(self, name: str) -> OutputDirectory:
         """Open a directory in it, created when missing; a symbolic link is refused.
@@ -93,7 +88,7 @@ class OutputDirectory:
             OutputError: There is something else of that name.
         """
         path = f"{self.path}/{name}"
-        with writing(path), self._held() as fd:
+        with writing(path), self._directory.held() as fd:
             created = _make_directory(fd, name)
             inner = os.open(name, _DIRECTORY, dir_fd=fd)
             if created and self._mode is not None:
@@ -102,8 +97,8 @@ class OutputDirectory:
 
     def partial(self, label: str) -> PartialFile:
         """Begin a file; ``keep`` gives it its name, ``discard`` removes it."""
-        with writing(self.path), self._held() as fd:
-            return PartialFile(fd, self.path, label, self._mode)
+        with writing(self.path):
+            return PartialFile(self._directory, self.path, label, self._mode)
 
     def keep(
         self, part: PartialFile, names: Iterable[str], replaceable: Replaceable = _never
@@ -123,7 +118,7 @@ class OutputDirectory:
             OutputError: Disk trouble, or no name is free.
         """
         part.sync()
-        with writing(self.path), self._held() as fd:
+        with writing(self.path), self._directory.held() as fd:
             for name in names:
                 if _place(fd, part, name) or (replaceable(name) and _replace(fd, part, name)):
                     os.fsync(fd)
@@ -169,7 +164,7 @@ class OutputDirectory:
 
     def read(self, name: str, limit_bytes: int) -> bytes | None:
         """Read a small regular file; None when there is none of that name and size."""
-        with self._held() as fd:
+        with self._directory.held() as fd:
             file = open_regular(fd, name)
         if file is None:
             return None
@@ -179,30 +174,20 @@ class OutputDirectory:
 
     def digest(self, name: str) -> tuple[int, str] | None:
         """Give size and sha256 of a regular file; None when there is none of that name."""
-        with self._held() as fd:
+        with self._directory.held() as fd:
             return _digest(fd, name)
 
     def has(self, name: str) -> bool:
         """Tell whether anything has a name."""
-        with self._held() as fd, contextlib.suppress(FileNotFoundError):
+        with self._directory.held() as fd, contextlib.suppress(FileNotFoundError):
             os.lstat(name, dir_fd=fd)
             return True
         return False
 
     def names(self) -> list[str]:
         """List what is in the directory, sorted."""
-        with writing(self.path), self._held() as fd:
+        with writing(self.path), self._directory.held() as fd:
             return sorted(os.listdir(fd))  # noqa: PTH208  # by descriptor
-
-    @contextlib.contextmanager
-    def _held(self) -> Iterator[int]:
-        """Give a descriptor that stays valid though another thread closes the directory."""
-        with self._lock:
-            fd = os.dup(self._fd)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
 
 
 def _place(fd: int, part: PartialFile, name: str) -> bool:

@@ -39,6 +39,61 @@ class Lock(enum.Enum):
     UNSUPPORTED = enum.auto()
 
 
+class SharedDescriptor:
+    """A descriptor that is closed once its owner has closed it and nobody uses it any more.
+
+    A thread that works in a directory is not led elsewhere by the number of a descriptor that
+    was closed meanwhile and given to something else.
+
+    Args:
+        fd: Owned from then on.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._users = 0
+        self._closed = False
+
+    def take(self) -> int:
+        """Give the descriptor, which stays open until it is given back.
+
+        Raises:
+            OSError: Its owner has closed it.
+        """
+        with self._lock:
+            if self._closed:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            self._users += 1
+            return self._fd
+
+    def give_back(self) -> None:
+        """Use it no more."""
+        with self._lock:
+            self._users -= 1
+            self._close_if_unused()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[int]:
+        """Use it for the length of a ``with``."""
+        fd = self.take()
+        try:
+            yield fd
+        finally:
+            self.give_back()
+
+    def close(self) -> None:
+        """Let nobody else take it; safe to repeat."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._closed and not self._users:
+            os.close(self._fd)
+
+
 class PartialFile:
     """A temporary file in the directory where it is to stay.
 
@@ -46,8 +101,8 @@ class PartialFile:
     download never writes to a descriptor that already belongs to somebody else.
 
     Args:
-        directory_fd: The open directory, duplicated here.
-        directory: Its path, for messages.
+        directory: The open directory; it stays open as long as the file does.
+        path: Its path, for messages.
         label: A job's id and which of its files this is: makes the name, so that a job that is
             taken up again finds and replaces what its killed predecessor left. A name that
             anybody else might give a file would have that file removed.
@@ -55,22 +110,31 @@ class PartialFile:
     """
 
     def __init__(
-        self, directory_fd: int, directory: str, label: str, mode: int | None = None
+        self, directory: SharedDescriptor, path: str, label: str, mode: int | None = None
     ) -> None:
         self._directory = directory
+        self._path = path
         self._lock = threading.Lock()
         self._digest = hashlib.sha256()
         self._fd: int | None = None
         self.head = b""
         self.bytes = 0
-        self._directory_fd = os.dup(directory_fd)
+        self._directory_fd = directory.take()
         try:
-            with writing(directory):
-                self.name, self._fd = _create(self._directory_fd, label)
-                if mode is not None:
-                    os.fchmod(self._fd, mode)
+            with writing(path):
+                self.name, self._fd, self._created = _create(self._directory_fd, label)
         except BaseException:
-            os.close(self._directory_fd)
+            directory.give_back()
+            raise
+        if mode is not None and stat.S_IMODE(self._created.st_mode) != mode:
+            self._permit(self._fd, mode)
+
+    def _permit(self, fd: int, mode: int) -> None:
+        try:
+            with writing(self._path):
+                os.fchmod(fd, mode)
+        except BaseException:
+            self.discard()
             raise
 
     @property
@@ -89,7 +153,7 @@ class PartialFile:
         Raises:
             OutputError: The disk is full or refuses; the file is of no use then.
         """
-        with self._lock, writing(self._directory):
+        with self._lock, writing(self._path):
             if self._fd is None:
                 raise ValueError("the partial file is closed")
             if len(self.head) < HEAD_BYTES:
@@ -105,22 +169,21 @@ class PartialFile:
 
     def sync(self) -> None:
         """Bring everything to the disk."""
-        with self._lock, writing(self._directory):
+        with self._lock, writing(self._path):
             if self._fd is not None:
                 os.fsync(self._fd)
 
     def is_at(self, directory_fd: int, name: str) -> bool:
         """Tell whether a name leads to this very file."""
         found = os.lstat(name, dir_fd=directory_fd)
-        with self._lock:
-            return self._fd is not None and os.path.samestat(found, os.fstat(self._fd))
+        return not self.closed and os.path.samestat(found, self._created)
 
     def close(self) -> None:
         """Close and unlock the file and leave it where it is; safe to repeat."""
         with self._lock:
             if self._fd is not None:
                 os.close(self._fd)
-                os.close(self._directory_fd)
+                self._directory.give_back()
                 self._fd = None
 
     def discard(self) -> None:
@@ -143,26 +206,27 @@ def writing(path: str) -> Iterator[None]:
         raise OutputError(message) from err
 
 
-def _create(directory_fd: int, label: str) -> tuple[str, int]:
-    for name in (f".falq-{label}.part", f".falq-{label}-{secrets.token_hex(4)}.part"):
+def _create(directory_fd: int, label: str) -> tuple[str, int, os.stat_result]:
+    for unlike in ("", "-" + secrets.token_hex(4)):
+        name = f".falq-{label}{unlike}.part"
         for _ in range(3):
-            fd = _open_locked(directory_fd, name)
-            if fd is not None:
-                return name, fd
+            opened = _open_locked(directory_fd, name)
+            if opened is not None:
+                return name, *opened
             if not _remove_stale(directory_fd, name):
                 break
     raise FileExistsError(errno.EEXIST, "no free temporary name")
 
 
-def _open_locked(directory_fd: int, name: str) -> int | None:
+def _open_locked(directory_fd: int, name: str) -> tuple[int, os.stat_result] | None:
     try:
         fd = os.open(name, _FLAGS, 0o666, dir_fd=directory_fd)
     except FileExistsError:
         return None
     # Between creation and lock another process may have taken the file for an abandoned one;
     # not where there are no locks: nobody removes anything there.
-    if _lock(fd) is not Lock.BUSY and os.fstat(fd).st_nlink > 0:
-        return fd
+    if _lock(fd) is not Lock.BUSY and (created := os.fstat(fd)).st_nlink > 0:
+        return fd, created
     os.close(fd)
     return None
 

@@ -112,18 +112,83 @@ async def save_result(
             raises comes through as it is.
     """
     opening = opening or partial(OutputDirectory.open, output.directory)
+    found = find_artifacts(result)
     async with downloader.results:
+        if not found:
+            return await downloader.in_thread(_save_itself, result, opening, output, job, logs)
         with contextlib.closing(await downloader.in_thread(open_places, opening, output)) as places:
             limit = min(max_job_bytes or math.inf, downloader.policy.max_job_bytes)
             saving = _Saving(downloader, places, output, job, deadline_s, on_progress, limit)
-            files, failures = await saving.artifacts(result, known)
-            log_path = await saving.logs(logs, files)
+            files, failures = await saving.artifacts(found, known)
+            kept = _Logs(places, output, job)
+            if logs:
+                await downloader.in_thread(kept.save, logs, files)
     return SavedFiles(
         files=tuple(files),
         failures=tuple(failures),
-        log_path=log_path,
-        warnings=tuple(saving.warnings),
+        log_path=kept.path,
+        warnings=(*saving.warnings, *kept.warnings),
     )
+
+
+def _save_itself(
+    result: Any,
+    opening: Opening,
+    output: OutputSpec,
+    job: JobFacts,
+    logs: Sequence[Mapping[str, Any]],
+) -> SavedFiles:
+    """Save a result without artifacts, in one go: there is nothing to wait for but the disk."""
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    names = _plans(output, job, 1)[0].candidates("json")
+    with contextlib.closing(open_places(opening, output)) as places:
+        folder = places.files
+        kept = folder.save(text.encode(errors="replace"), _label(job, "result"), names)
+        saved = SavedFile(
+            path=f"{folder.path}/{kept.name}",
+            url=None,
+            content_type="application/json",
+            bytes=kept.bytes,
+            sha256=kept.sha256,
+        )
+        log = _Logs(places, output, job)
+        log.save(logs, [saved])
+    return SavedFiles(files=(saved,), log_path=log.path, warnings=tuple(log.warnings))
+
+
+@dataclass
+class _Logs:
+    """The logs of a job, saved where they are wanted; blocks.
+
+    Where there are none, no file pretends that there might have been some.
+    """
+
+    places: Places
+    output: OutputSpec
+    job: JobFacts
+    #: Where they are; ``logs/`` is named where both are wanted.
+    path: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def save(self, lines: Sequence[Mapping[str, Any]], files: Sequence[SavedFile]) -> None:
+        if not lines:
+            return
+        text = render_logs(lines).encode(errors="replace")
+        some_id = self.job.request_id or self.job.job_id
+        if self.output.save_logs:
+            self._put(text, "logs", f"{safe_id(some_id)}_{stamp(self.job.created_at)}")
+        if self.output.save_logs_inline:
+            first = files[0].path.rpartition("/")[2].rpartition(".")[0] if files else ""
+            self._put(text, None, first or stem_of(self.job.model_id, some_id))
+
+    def _put(self, text: bytes, folder: str | None, stem: str) -> None:
+        names = NamePlan(stem=stem).candidates("log")
+        try:
+            path = put_log(self.places, folder, text, names, _label(self.job, "log"))
+        except OutputError as err:
+            self.warnings.append(err.message)
+        else:
+            self.path = self.path or path
 
 
 @dataclass
@@ -150,11 +215,8 @@ class _Saving:
                 self.earlier[saved.url] = saved
 
     async def artifacts(
-        self, result: Any, known: Sequence[SavedFile]
+        self, found: Sequence[Artifact], known: Sequence[SavedFile]
     ) -> tuple[list[SavedFile], list[dict[str, Any]]]:
-        found = find_artifacts(result)
-        if not found:
-            return [await self._result_itself(result)], []
         plans = self._own(_plans(self.output, self.job, min(len(found), MAX_FILES)))
         await self._recall(known, plans)
         limit = asyncio.Semaphore(PARALLEL_FILES)
@@ -180,33 +242,6 @@ class _Saving:
             replace(plan, fits=lambda name: not is_anothers(folder, job_id, name)) for plan in plans
         ]
 
-    async def logs(
-        self, lines: Sequence[Mapping[str, Any]], files: Sequence[SavedFile]
-    ) -> str | None:
-        """Save the logs where they are wanted; ``logs/`` is named where both are.
-
-        Where there are none, no file pretends that there might have been some.
-        """
-        if not lines:
-            return None
-        text = render_logs(lines).encode(errors="replace")
-        paths = []
-        if self.output.save_logs:
-            name = f"{safe_id(self._some_id)}_{stamp(self.job.created_at)}"
-            paths.append(await self._log(text, "logs", name))
-        if self.output.save_logs_inline:
-            first = files[0].path.rpartition("/")[2].rpartition(".")[0] if files else ""
-            stem = first or stem_of(self.job.model_id, self._some_id)
-            paths.append(await self._log(text, None, stem))
-        return next((path for path in paths if path is not None), None)
-
-    @property
-    def _some_id(self) -> str:
-        return self.job.request_id or self.job.job_id
-
-    def _label(self, what: int | str) -> str:
-        return f"{safe_id(self.job.job_id)}-{what}"
-
     async def _one(
         self, number: int, artifact: Artifact, plan: NamePlan, limit: asyncio.Semaphore
     ) -> SavedFile | dict[str, Any]:
@@ -221,7 +256,7 @@ class _Saving:
                 return _failure(artifact, err)
             self.saved_bytes += saved.bytes
         if self.output.sidecar:
-            await self._sidecar(saved, self._label(f"{number}-sidecar"))
+            await self._sidecar(saved, _label(self.job, f"{number}-sidecar"))
         return saved
 
     async def _still_there(self, artifact: Artifact) -> SavedFile | None:
@@ -240,7 +275,7 @@ class _Saving:
         if saved is None:
             return None
         return await self.downloader.in_thread(
-            copy_file, self.places.files, saved, plan, self._label(number)
+            copy_file, self.places.files, saved, plan, _label(self.job, number)
         )
 
     async def _fetched(self, number: int, artifact: Artifact, plan: NamePlan) -> SavedFile:
@@ -252,7 +287,7 @@ class _Saving:
             artifact,
             self.places.files,
             plan,
-            label=self._label(number),
+            label=_label(self.job, number),
             deadline_s=self.deadline_s,
             sha256=saved.sha256 if saved is not None else None,
             on_progress=self._progress_of(artifact),
@@ -264,24 +299,6 @@ class _Saving:
         tell, name = self.on_progress, artifact.field
         return lambda done, total: tell(name, done, total)
 
-    async def _result_itself(self, result: Any) -> SavedFile:
-        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-        plan = _plans(self.output, self.job, 1)[0]
-        folder = self.places.files
-        kept = await self.downloader.in_thread(
-            folder.save,
-            text.encode(errors="replace"),
-            self._label("result"),
-            plan.candidates("json"),
-        )
-        return SavedFile(
-            path=f"{folder.path}/{kept.name}",
-            url=None,
-            content_type="application/json",
-            bytes=kept.bytes,
-            sha256=kept.sha256,
-        )
-
     async def _sidecar(self, saved: SavedFile, label: str) -> None:
         name = sidecar_name(saved.path.rpartition("/")[2])
         text = write_sidecar(saved, self.job, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -289,16 +306,6 @@ class _Saving:
             await self.downloader.in_thread(put_sidecar, self.places.files, name, text, label)
         except OutputError as err:
             self.warnings.append(err.message)
-
-    async def _log(self, text: bytes, folder: str | None, stem: str) -> str | None:
-        names = NamePlan(stem=stem).candidates("log")
-        try:
-            return await self.downloader.in_thread(
-                put_log, self.places, folder, text, names, self._label("log")
-            )
-        except OutputError as err:
-            self.warnings.append(err.message)
-            return None
 
 
 def stamp(at: float) -> str:
@@ -308,6 +315,10 @@ def stamp(at: float) -> str:
     '19700101000000'
     """
     return datetime.fromtimestamp(at, UTC).strftime("%Y%m%d%H%M%S")
+
+
+def _label(job: JobFacts, what: int | str) -> str:
+    return f"{safe_id(job.job_id)}-{what}"
 
 
 def _plans(output: OutputSpec, job: JobFacts, count: int) -> list[NamePlan]:

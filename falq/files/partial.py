@@ -207,8 +207,8 @@ def writing(path: str) -> Iterator[None]:
 
 
 def _create(directory_fd: int, label: str) -> tuple[str, int, os.stat_result]:
-    for unlike in ("", "-" + secrets.token_hex(4)):
-        name = f".falq-{label}{unlike}.part"
+    for suffix in _suffixes():
+        name = f".falq-{label}{suffix}.part"
         for _ in range(3):
             opened = _open_locked(directory_fd, name)
             if opened is not None:
@@ -216,6 +216,11 @@ def _create(directory_fd: int, label: str) -> tuple[str, int, os.stat_result]:
             if not _remove_stale(directory_fd, name):
                 break
     raise FileExistsError(errno.EEXIST, "no free temporary name")
+
+
+def _suffixes() -> Iterator[str]:
+    yield ""
+    yield f"-{secrets.token_hex(4)}"
 
 
 def _open_locked(directory_fd: int, name: str) -> tuple[int, os.stat_result] | None:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from redis.exceptions import RedisError
 
 from falq.admission import Admitted, Grant
+from falq.batches import Batches
 from falq.ledger import HeldElsewhereError
 from falq.phases import TERMINAL, Phase
 from falq.record import JobRecord
-from workers.batches import Batches
 from workers.bookkeeping import Bookkeeping, Ended, Held, about
 from workers.disk import DiskReserve
 from workers.station import Station
@@ -61,7 +61,7 @@ class Engine:
         """Work until a signal, the end of a burst, or idleness."""
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._endings = Batches(self.books.end, self.station.threads)
+        self._endings = Batches(self.books.end, self.station.threads.run)
         self._busy_at = time.monotonic()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal)

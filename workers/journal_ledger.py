@@ -18,6 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from falq.admission import Admission
+from falq.batches import Batches
 from falq.journal import FencedError, IllegalTransitionError, Journal
 from falq.ledger import HeldElsewhereError, stamp
 from falq.phases import TERMINAL, Phase
@@ -26,7 +27,6 @@ from falq.polling import backoff_s
 from falq.record import JobRecord
 from falq.rivals import awaited_alike
 from falq.scripts import ScriptCall, UnacknowledgedError
-from workers.batches import Batches
 from workers.spacing import Spacing
 from workers.threads import Threads
 

@@ -11,6 +11,7 @@ from redis import Redis
 
 from falq import __version__, outcome
 from falq.admission import Admission, Grant
+from falq.batches import Batches
 from falq.embedded import revive_server
 from falq.errors import FalqError, UsageError
 from falq.fal.client import FalClient
@@ -24,7 +25,6 @@ from falq.record import JobRecord
 from falq.scripts import Scripts
 from falq.settings import Settings
 from falq.submitting import SubmitRules
-from workers.batches import Batches
 from workers.journal_ledger import JournalLedger
 from workers.saving import WorkerSaver
 from workers.spacing import Spacing
@@ -55,7 +55,7 @@ class Station:
         self.journal = Journal(redis, settings.account, scripts=scripts)
         self.client = FalClient(settings.hosts, settings.key)
         self.threads = Threads(THREADS, "falq-redis")
-        self._calls = Batches(scripts.do_all, self.threads)
+        self._calls = Batches(scripts.do_all, self.threads.run)
         self._saver = saver
         self._spacing = Spacing()
         self._rules = SubmitRules(

@@ -29,7 +29,7 @@ BUFFER_BYTES = 16 * 1024
 MAX_IDLE_S = "falq_max_idle_s"
 
 _Place = tuple[bytes, bytes, int]
-_Idle = deque[tuple[float, httpcore.AsyncHTTPConnection]]
+_Idle = deque[tuple[float, httpcore.AsyncHTTP11Connection]]
 #: What httpcore raises, as httpx names it; both trees have the same names.
 _TRANSLATED: dict[type[BaseException], type[httpx.TransportError]] = {
     getattr(httpcore, name): getattr(httpx, name)
@@ -73,8 +73,11 @@ class Connections(httpx.AsyncBaseTransport):
             extensions=request.extensions,
         )
         max_idle_s = request.extensions.get(MAX_IDLE_S, KEEP_ALIVE_S)
-        connection = await self._find(url.origin, max_idle_s) or self._open(url.origin)
+        connect_s = request.extensions.get("timeout", {}).get("connect")
         with _translated():
+            connection = await self._find(url.origin, max_idle_s) or await self._open(
+                url.origin, connect_s
+            )
             answer = await connection.handle_async_request(asked)
         return httpx.Response(
             status_code=answer.status,
@@ -85,7 +88,7 @@ class Connections(httpx.AsyncBaseTransport):
 
     async def _find(
         self, origin: httpcore.Origin, max_idle_s: float
-    ) -> httpcore.AsyncHTTPConnection | None:
+    ) -> httpcore.AsyncHTTP11Connection | None:
         idle = self._idle.get(_place(origin))
         oldest = monotonic() - max_idle_s
         while idle and idle[-1][0] >= oldest:
@@ -95,16 +98,23 @@ class Connections(httpx.AsyncBaseTransport):
             await connection.aclose()
         return None
 
-    def _open(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
-        secure = origin.scheme == b"https"
-        if secure and self._ssl_context is None:
-            self._ssl_context = httpx.create_ssl_context(trust_env=False)
-        return httpcore.AsyncHTTPConnection(
-            origin, ssl_context=self._ssl_context, network_backend=self._network
+    async def _open(
+        self, origin: httpcore.Origin, connect_s: float | None
+    ) -> httpcore.AsyncHTTP11Connection:
+        """Connect; httpcore would do it in the middle of a request, behind a lock."""
+        host = origin.host.decode("ascii")
+        stream: httpcore.AsyncNetworkStream = await self._network.connect(
+            host, origin.port, connect_s
         )
+        if origin.scheme == b"https":
+            if self._ssl_context is None:
+                self._ssl_context = httpx.create_ssl_context(trust_env=False)
+                self._ssl_context.set_alpn_protocols(["http/1.1"])
+            stream = await stream.start_tls(self._ssl_context, host, connect_s)
+        return httpcore.AsyncHTTP11Connection(origin, stream)
 
     async def give_back(
-        self, origin: httpcore.Origin, connection: httpcore.AsyncHTTPConnection
+        self, origin: httpcore.Origin, connection: httpcore.AsyncHTTP11Connection
     ) -> None:
         """Keep a connection for the next request, unless its reply was not read to the end."""
         if not connection.is_idle():
@@ -141,7 +151,7 @@ class _Body(httpx.AsyncByteStream):
         stream: object,
         home: Connections,
         origin: httpcore.Origin,
-        connection: httpcore.AsyncHTTPConnection,
+        connection: httpcore.AsyncHTTP11Connection,
     ) -> None:
         self._stream = stream
         self._home = home

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urljoin
+from weakref import WeakValueDictionary
 
 import httpx
 
+from falq.batches import Batches
 from falq.errors import DownloadError
 from falq.files.artifacts import (
     Artifact,
@@ -79,6 +81,8 @@ class Downloader:
         self.results = asyncio.Semaphore(RESULTS_PER_FILE * policy.parallel)
         self._turns = asyncio.Semaphore(policy.parallel)
         self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="falq-files")
+        #: By directory; each lives as long as somebody waits in it.
+        self._lanes: WeakValueDictionary[str, Batches[Callable[[], Any]]] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,6 +150,18 @@ class Downloader:
         """Run a function that touches the disk off the event loop; it starts at once."""
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._threads, partial(function, *args))
+
+    async def in_turn(self, directory: str, function: Callable[[], _T]) -> _T:
+        """Run a function that touches one directory, with others that wait for the same one.
+
+        Threads that fill one directory at once only take the interpreter and the directory's
+        lock from each other. One that hangs holds up its own directory alone.
+        """
+        lane = self._lanes.get(directory)
+        if lane is None:
+            lane = self._lanes[directory] = Batches(_run_all, self.in_thread)
+        outcome: _T = await lane.do(function)
+        return outcome
 
     @asynccontextmanager
     async def open(self, url: str) -> AsyncIterator[httpx.Response]:
@@ -313,6 +329,17 @@ class _Download:
             bytes=part.bytes,
             sha256=part.sha256,
         )
+
+
+def _run_all(functions: Sequence[Callable[[], Any]]) -> list[Any]:
+    return [_outcome(function) for function in functions]
+
+
+def _outcome(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except Exception as error:  # noqa: BLE001  # whoever asked for it gets it
+        return error
 
 
 def _unseen(_done: int, _total: int | None) -> None:

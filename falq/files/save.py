@@ -113,9 +113,11 @@ async def save_result(
     """
     opening = opening or partial(OutputDirectory.open, output.directory)
     found = find_artifacts(result)
+    if not found:
+        save = partial(_save_itself, result, opening, output, job, logs)
+        saved: SavedFiles = await downloader.in_turn(output.directory, save)
+        return saved
     async with downloader.results:
-        if not found:
-            return await downloader.in_thread(_save_itself, result, opening, output, job, logs)
         with contextlib.closing(await downloader.in_thread(open_places, opening, output)) as places:
             limit = min(max_job_bytes or math.inf, downloader.policy.max_job_bytes)
             saving = _Saving(downloader, places, output, job, deadline_s, on_progress, limit)

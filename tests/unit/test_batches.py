@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from workers.batches import MOST, Batches
+from falq.batches import MOST, Batches
 from workers.threads import Threads
 
 
@@ -31,7 +31,7 @@ class Slow:
 
 async def test_what_is_asked_meanwhile_goes_together_and_each_gets_its_own_outcome(threads):
     slow = Slow()
-    batches = Batches(slow, threads)
+    batches = Batches(slow, threads.run)
     first = asyncio.create_task(batches.do(1))
     await asyncio.sleep(0.02)
     others = [asyncio.create_task(batches.do(thing)) for thing in (2, -3, 4)]
@@ -49,7 +49,7 @@ async def test_a_batch_that_fails_fails_for_each_and_the_next_one_is_done(thread
             raise OSError("away")
         return things
 
-    batches = Batches(work, threads)
+    batches = Batches(work, threads.run)
     failed = await asyncio.gather(batches.do(0), batches.do(1), return_exceptions=True)
     assert [type(each) for each in failed] == [OSError, OSError]
     assert await batches.do(2) == 2
@@ -57,7 +57,7 @@ async def test_a_batch_that_fails_fails_for_each_and_the_next_one_is_done(thread
 
 async def test_whoever_waits_no_more_keeps_nobody_waiting(threads):
     slow = Slow()
-    batches = Batches(slow, threads)
+    batches = Batches(slow, threads.run)
     gone = asyncio.create_task(batches.do(1))
     stays = asyncio.create_task(batches.do(2))
     await asyncio.sleep(0.02)
@@ -70,6 +70,6 @@ async def test_whoever_waits_no_more_keeps_nobody_waiting(threads):
 async def test_no_batch_is_larger_than_the_most(threads):
     slow = Slow()
     slow.go.set()
-    batches = Batches(slow, threads)
+    batches = Batches(slow, threads.run)
     await asyncio.gather(*(batches.do(thing) for thing in range(MOST + 5)))
     assert sorted(map(len, slow.batches)) == [5, MOST]

@@ -8,10 +8,8 @@ batches they share all three. A lone question waits for nobody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
-
-from workers.threads import Threads
 
 _T = TypeVar("_T")
 #: Things of one batch at most: those who wait for its end should not wait long.
@@ -23,12 +21,16 @@ class Batches(Generic[_T]):
 
     Args:
         work: Does a batch; gives each thing's outcome, which may be an exception. Blocks.
-        threads: Where it runs.
+        in_thread: Runs a blocking function, given with its arguments, in a thread.
     """
 
-    def __init__(self, work: Callable[[Sequence[_T]], Sequence[Any]], threads: Threads) -> None:
+    def __init__(
+        self,
+        work: Callable[[Sequence[_T]], Sequence[Any]],
+        in_thread: Callable[..., Awaitable[Any]],
+    ) -> None:
         self._work = work
-        self._threads = threads
+        self._in_thread = in_thread
         self._waiting: list[tuple[_T, asyncio.Future[Any]]] = []
         self._turns: asyncio.Task[None] | None = None
 
@@ -56,7 +58,8 @@ class Batches(Generic[_T]):
 
     async def _outcomes(self, things: Sequence[_T]) -> Sequence[Any]:
         try:
-            return await self._threads.run(self._work, things)
+            outcomes: Sequence[Any] = await self._in_thread(self._work, things)
+            return outcomes
         except Exception as error:  # noqa: BLE001  # each of those who wait gets it
             return [error] * len(things)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ from falq.files.output import OutputDirectory
 from falq.files.partial import PartialFile
 from falq.files.pinned import PinnedBackend, PinnedTransport, Resolver, resolve_host
 from falq.files.policy import MediaPolicy, refused
+from falq.files.steps import Steps, in_step
 from falq.files.write_behind import WriteBehind
 
 #: Told the bytes so far and in all, the latter None while unknown; starts again at 0 on a retry.
@@ -82,7 +83,7 @@ class Downloader:
         self._turns = asyncio.Semaphore(policy.parallel)
         self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="falq-files")
         #: By directory; each lives as long as somebody waits in it.
-        self._lanes: WeakValueDictionary[str, Batches[Callable[[], Any]]] = WeakValueDictionary()
+        self._lanes: WeakValueDictionary[str, Batches[Steps[Any]]] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,16 +152,16 @@ class Downloader:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._threads, partial(function, *args))
 
-    async def in_turn(self, directory: str, function: Callable[[], _T]) -> _T:
-        """Run a function that touches one directory, with others that wait for the same one.
+    async def in_turn(self, directory: str, steps: Steps[_T]) -> _T:
+        """Do work on one directory in a thread, with others that wait for the same one.
 
         Threads that fill one directory at once only take the interpreter and the directory's
         lock from each other. One that hangs holds up its own directory alone.
         """
         lane = self._lanes.get(directory)
         if lane is None:
-            lane = self._lanes[directory] = Batches(_run_all, self.in_thread)
-        outcome: _T = await lane.do(function)
+            lane = self._lanes[directory] = Batches(in_step, self.in_thread)
+        outcome: _T = await lane.do(steps)
         return outcome
 
     @asynccontextmanager
@@ -329,17 +330,6 @@ class _Download:
             bytes=part.bytes,
             sha256=part.sha256,
         )
-
-
-def _run_all(functions: Sequence[Callable[[], Any]]) -> list[Any]:
-    return [_outcome(function) for function in functions]
-
-
-def _outcome(function: Callable[[], Any]) -> Any:
-    try:
-        return function()
-    except Exception as error:  # noqa: BLE001  # whoever asked for it gets it
-        return error
 
 
 def _unseen(_done: int, _total: int | None) -> None:

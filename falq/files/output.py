@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple, Self
 
 from falq.errors import OutputError, UsageError
 from falq.files.partial import PartialFile, SharedDescriptor, writing
+from falq.files.steps import Steps, finish
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -117,11 +118,26 @@ class OutputDirectory:
         Raises:
             OutputError: Disk trouble, or no name is free.
         """
+        return finish(self._keeping(part, names, replaceable))
+
+    def _keeping(
+        self, part: PartialFile, names: Iterable[str], replaceable: Replaceable
+    ) -> Steps[str]:
         part.sync()
-        with writing(self.path), self._directory.held() as fd:
+        yield
+        with self._directory.held() as fd:
+            name = self._name(fd, part, names, replaceable)
+            yield
+            with writing(self.path):
+                os.fsync(fd)
+        return name
+
+    def _name(
+        self, fd: int, part: PartialFile, names: Iterable[str], replaceable: Replaceable
+    ) -> str:
+        with writing(self.path):
             for name in names:
                 if _place(fd, part, name) or (replaceable(name) and _replace(fd, part, name)):
-                    os.fsync(fd)
                     return name
         raise OutputError(f"no free file name in {self.path}")
 
@@ -133,11 +149,19 @@ class OutputDirectory:
         Raises:
             OutputError: Disk trouble, or no name is free.
         """
+        return finish(self.saving(data, label, names, replaceable))
+
+    def saving(
+        self, data: bytes, label: str, names: Iterable[str], replaceable: Replaceable = _never
+    ) -> Steps[SavedBytes]:
+        """Do the same in steps."""
         part = self.partial(label)
         try:
             part.write(data)
             part.hash(data)
-            name = self.keep(part, names, replaceable)
+            part.start_sync()
+            yield
+            name = yield from self._keeping(part, names, replaceable)
         finally:
             part.discard()
         return SavedBytes(name, part.bytes, part.sha256)

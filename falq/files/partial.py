@@ -167,6 +167,15 @@ class PartialFile:
         """Hash bytes, in a thread of its own while they are written."""
         self._digest.update(data)
 
+    def start_sync(self) -> None:
+        """Let the system begin to bring a small file to the disk, without waiting.
+
+        It keeps nothing of it in memory then, which a large file would miss.
+        """
+        with self._lock, contextlib.suppress(OSError):
+            if self._fd is not None and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def sync(self) -> None:
         """Bring everything to the disk."""
         with self._lock, writing(self._path):

@@ -47,6 +47,7 @@ from falq.files.places import (
 )
 from falq.files.sidecar import JobFacts, sidecar_name, write_sidecar
 from falq.files.spec import OutputSpec
+from falq.files.steps import Steps
 
 #: Told the artifact's field, its bytes so far and in all (None while unknown).
 FileProgress = Callable[[str, int, int | None], None]
@@ -114,9 +115,8 @@ async def save_result(
     opening = opening or partial(OutputDirectory.open, output.directory)
     found = find_artifacts(result)
     if not found:
-        save = partial(_save_itself, result, opening, output, job, logs)
-        saved: SavedFiles = await downloader.in_turn(output.directory, save)
-        return saved
+        steps = _saving_itself(result, opening, output, job, logs)
+        return await downloader.in_turn(output.directory, steps)
     async with downloader.results:
         with contextlib.closing(await downloader.in_thread(open_places, opening, output)) as places:
             limit = min(max_job_bytes or math.inf, downloader.policy.max_job_bytes)
@@ -133,19 +133,20 @@ async def save_result(
     )
 
 
-def _save_itself(
+def _saving_itself(
     result: Any,
     opening: Opening,
     output: OutputSpec,
     job: JobFacts,
     logs: Sequence[Mapping[str, Any]],
-) -> SavedFiles:
-    """Save a result without artifacts, in one go: there is nothing to wait for but the disk."""
+) -> Steps[SavedFiles]:
+    """Save a result without artifacts: there is nothing to wait for but the disk."""
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     names = _plans(output, job, 1)[0].candidates("json")
     with contextlib.closing(open_places(opening, output)) as places:
         folder = places.files
-        kept = folder.save(text.encode(errors="replace"), _label(job, "result"), names)
+        data = text.encode(errors="replace")
+        kept = yield from folder.saving(data, _label(job, "result"), names)
         saved = SavedFile(
             path=f"{folder.path}/{kept.name}",
             url=None,

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Any, Self
 
@@ -88,6 +88,11 @@ class _Receiver(asyncio.BufferedProtocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._drained = None
+
+    @property
+    def must_drain(self) -> bool:
+        """Whether the other side does not take what is written."""
+        return self._drained is not None
 
     async def drain(self) -> None:
         if self._drained is not None:
@@ -173,8 +178,9 @@ class Stream(httpcore.AsyncNetworkStream):
             if self._transport.is_closing():
                 raise ConnectionResetError("the connection is closed")
             self._transport.write(buffer)
-            async with asyncio.timeout(timeout):
-                await self._receiver.drain()
+            if self._receiver.must_drain:
+                async with asyncio.timeout(timeout):
+                    await self._receiver.drain()
 
     async def aclose(self) -> None:
         """Close the connection at once."""
@@ -251,6 +257,7 @@ class Network(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
+@lru_cache(maxsize=256)
 def is_address(host: str) -> bool:
     """Tell an address from a name.
 

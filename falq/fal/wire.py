@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import lru_cache
 
 import httpx
 
@@ -277,4 +278,8 @@ def _request(
     }
     if paid:
         extensions[MAX_IDLE_S] = PAID_MAX_IDLE_S
-    return httpx.Request(method, url, headers=sent, content=content, extensions=extensions)
+    return httpx.Request(method, _parsed(url), headers=sent, content=content, extensions=extensions)
+
+
+#: Paid calls of a model go to one address; reading it takes longer than sending.
+_parsed = lru_cache(maxsize=64)(httpx.URL)

@@ -41,7 +41,7 @@ SOURCE = {path.name: path.read_text().splitlines() for path in sorted(LUA.glob("
 #: A mutant dies of the first test that notices it: the quick ones come first.
 QUICK = (
     "test_journal.py", "test_reopening.py", "test_describing.py", "test_enqueue.py",
-    "test_stock_tools.py",
+    "test_stock_tools.py", "test_probing.py",
 )  # fmt: skip
 #: A mutant may loop for ever.
 LIMIT_S = 180

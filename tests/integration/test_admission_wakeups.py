@@ -19,6 +19,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from rq import Queue
+from rq.serializers import JSONSerializer
 
 from falq import keys
 from falq.limits import Limits
@@ -310,6 +312,36 @@ def test_a_job_wakes_nobody_who_does_not_serve_it(world, worker):
     workers = [worker("w1", "b*"), worker("w2", "a*")]
     world.enqueue("1", "a1")
     assert deliver(*workers) == ["w2"]
+
+
+def test_of_those_who_serve_a_job_the_one_that_slept_longest_is_woken(world, worker):
+    world.admission.configure("a1", WIDE)
+    workers = [worker("w1", "b*"), worker("w2"), worker("w3")]
+    world.enqueue("1", "a1")
+    assert deliver(*workers) == ["w2"]
+
+
+def test_a_push_of_a_stock_tool_wakes_a_sleeper(world, worker):
+    sleeper = worker("w1")
+    queue = Queue("a", connection=world.redis, serializer=JSONSerializer)
+    pushed = queue.enqueue("workers.job.run", kwargs={}).id
+    world.admission.take_in(WIDE)
+    assert deliver(sleeper) == ["w1"]
+    assert list(sleeper.held) == [pushed]
+
+
+def test_a_call_that_widens_the_account_wakes_whoever_waits_for_it(world, worker):
+    world.admission.pause("paused")
+    world.enqueue("1", "paused")
+    world.enqueue("2", "a", account_max_concurrent=1)
+    world.enqueue("3", "b")
+    running, sleeper = worker("w1"), worker("w2")
+    assert list(running.held) == ["2"]
+    while deliver(sleeper):
+        pass
+    world.enqueue("4", "paused", account_max_concurrent=2)
+    assert deliver(sleeper) == ["w2"]
+    assert list(sleeper.held) == ["3"]
 
 
 def test_the_dead_are_passed_over(world, worker):

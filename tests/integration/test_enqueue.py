@@ -105,6 +105,25 @@ def test_whoever_attaches_is_there_before_it_listens_on_the_channel_of_the_job(w
     assert world.enqueue("d", attended=True, listens=True, **EQUAL).job_id == "a"
 
 
+def test_whoever_attached_is_there_on_the_channel_of_the_job_alone(world):
+    world.enqueue("a", **EQUAL)
+    with world.redis.pubsub() as listening:
+        listening.subscribe(keys.caller("a"))
+        assert listening.get_message(timeout=1)["type"] == "subscribe"
+        assert world.enqueue("b", attended=True, listens=True, **EQUAL).job_id == "a"
+        assert world.enqueue("c", attended=True, listens=True, **EQUAL).job_id == "c"
+
+
+def test_calls_that_made_no_job_are_counted(world):
+    world.enqueue("a", idempotency_key="key", **EQUAL)
+    for job_id in ("a", "a"):
+        world.enqueue(job_id, **EQUAL)
+    assert world.redis.hget(keys.COUNTERS, "deduplicated") is None
+    world.enqueue("b", **EQUAL)
+    world.enqueue("c", idempotency_key="key", **EQUAL)
+    assert world.redis.hget(keys.COUNTERS, "deduplicated") == b"2"
+
+
 @pytest.mark.parametrize("phase", [Phase.FAILED])
 def test_a_call_that_failed_is_made_anew(phase, world):
     world.enqueue("a", **EQUAL)
@@ -198,6 +217,14 @@ def test_calls_that_are_not_made_again_are_forgotten_a_day_after_their_end(world
     assert not world.redis.exists(keys.same("print"))
     assert texts(world.redis.zrange(keys.PRINTS, 0, -1)) == ["b", "waits"]
     assert world.redis.exists(keys.same("waits"))
+
+
+def test_a_call_of_this_day_keeps_its_time(world):
+    world.enqueue("a", **EQUAL)
+    made_at = world.redis.zscore(keys.PRINTS, "print")
+    world.move(3_600_000_000)
+    world.enqueue("b", fingerprint="b")
+    assert world.redis.zscore(keys.PRINTS, "print") == made_at
 
 
 def test_an_idempotency_key_is_one_job_whoever_calls_and_however_it_ended(world):
@@ -296,6 +323,13 @@ def test_a_job_without_account_waits_for_the_first_worker_with_its_own_limits(wo
     assert [grant.job_id for grant in world.admit(9).grants] == ["b"]
     assert world.journal.get("a").account == ACCOUNT
     assert world.admission.take_in(WIDE) == (0, [])
+
+
+def test_jobs_without_account_are_taken_in_as_they_came(world):
+    for job_id in ("b", "a", "c"):
+        world.enqueue(job_id, account="")
+    world.admission.take_in(WIDE)
+    assert world.waiting() == ["b", "a", "c"]
 
 
 def test_a_job_without_account_is_cancelled_before_anybody_took_it(world):

@@ -121,6 +121,28 @@ def test_a_plain_job_goes_in_the_normal_lane(redis_client):
     assert world.waiting() == ["high", pushed, "low"]
 
 
+@pytest.mark.parametrize("lost", ["score", "lane"])
+def test_a_record_without_its_place_goes_in_the_normal_lane(lost, redis_client):
+    world = World(redis_client)
+    for priority in ("low", "high"):
+        world.enqueue(priority, priority=priority)
+    world.enqueue("a", account="" if lost == "lane" else ACCOUNT)
+    world.redis.zrem(keys.waiting(ACCOUNT, "q"), "a")
+    world.redis.hdel(keys.job("a"), lost)
+    assert world.admission.take_in(WIDE) == (1, [])
+    assert world.waiting() == ["high", "a", "low"]
+
+
+def test_a_plain_job_is_listed_with_the_time_of_its_arrival(redis_client):
+    world = World(redis_client)
+    world.enqueue("a")
+    world.move(1_500_000)
+    pushed = rq_queue(world).enqueue("workers.job.run", kwargs={}).id
+    world.admission.take_in(WIDE)
+    assert [each.job_id for each in world.journal.jobs()] == [pushed, "a"]
+    assert world.redis.zscore(keys.JOBS, pushed) == world.wall / 1_000_000
+
+
 def test_a_job_cancelled_in_a_dashboard_ends_before_its_turn_comes(redis_client):
     world = World(redis_client)
     for job_id in ("a", "b", "c"):

@@ -111,7 +111,11 @@ class Connections(httpx.AsyncBaseTransport):
                 self._ssl_context = httpx.create_ssl_context(trust_env=False)
                 self._ssl_context.set_alpn_protocols(["http/1.1"])
             stream = await stream.start_tls(self._ssl_context, host, connect_s)
-        return httpcore.AsyncHTTP11Connection(origin, stream)
+        connection = httpcore.AsyncHTTP11Connection(origin, stream)
+        # A connection in use is nobody else's, and httpcore's lock costs a turn of the event
+        # loop each time. Should the attribute be called otherwise one day, the lock is back.
+        connection._state_lock = _Unlocked()  # type: ignore[assignment]  # noqa: SLF001
+        return connection
 
     async def give_back(
         self, origin: httpcore.Origin, connection: httpcore.AsyncHTTP11Connection
@@ -139,6 +143,14 @@ class Connections(httpx.AsyncBaseTransport):
             while idle:
                 _, connection = idle.popleft()
                 await connection.aclose()
+
+
+class _Unlocked:
+    async def __aenter__(self) -> None:
+        return
+
+    async def __aexit__(self, *_: object) -> None:
+        return
 
 
 def _place(origin: httpcore.Origin) -> _Place:

@@ -15,7 +15,8 @@ import json
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 
 from redis import Redis
 from redis.client import Pipeline
@@ -25,7 +26,7 @@ from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job, JobStatus
 from rq.queue import Queue
-from rq.registry import StartedJobRegistry
+from rq.registry import BaseRegistry, FinishedJobRegistry, StartedJobRegistry
 from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.suspension import is_suspended
@@ -34,6 +35,7 @@ from rq.worker.base import BaseWorker, WorkerStatus
 
 from falq import keys
 
+_Registry = TypeVar("_Registry", bound=BaseRegistry)
 #: The one function that a job may name.
 FUNCTION = "workers.job.run"
 #: An execution that is not renewed for so long is dead, seconds.
@@ -54,7 +56,12 @@ class FalqJob(Job):
     RQ imports whatever a job names: its function and three callbacks. Who can write to
     Redis could run anything (``os.system`` was seen to run from a JSON job). A stock worker
     is held to the same by ``rq worker --job-class workers.rq_glue.FalqJob``.
+
+    Attributes:
+        started_registry: Of its queue, where somebody has one at hand; RQ makes one each time.
     """
+
+    started_registry: StartedJobRegistry | None = None
 
     def _resolve(self, name: str | None) -> Callable[..., Any]:
         if name != FUNCTION:
@@ -97,6 +104,15 @@ class FalqJob(Job):
     def stopped_callback(self) -> Any:
         """Nothing, or a refusal."""
         return self._resolve(self._stopped_callback_name) if self._stopped_callback_name else None
+
+    @property
+    def started_job_registry(self) -> StartedJobRegistry:
+        """Give the registry that a worker has made once for all jobs of the queue."""
+        # Not by its truth: RQ counts what is in it for that.
+        if self.started_registry is not None:
+            return self.started_registry
+        made: StartedJobRegistry = super().started_job_registry
+        return made
 
     def send_webhooks(self, *_: Any, **__: Any) -> None:
         """Send nothing: an address in a job is not one to call."""
@@ -142,6 +158,12 @@ class RqWorker(BaseWorker):
         )
         self.log = logging.getLogger("falq.rq")
         self._on_stop_job = on_stop_job
+        self._started = cache(partial(self._registry, StartedJobRegistry))
+        self._finished = cache(partial(self._registry, FinishedJobRegistry))
+
+    def _registry(self, kind: type[_Registry], queue: str) -> _Registry:
+        connection = self.connection
+        return kind(queue, connection=connection, job_class=FalqJob, serializer=JSONSerializer)
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002
         """Let executions die soon after their last beat; stock waits 90 s."""
@@ -187,13 +209,17 @@ class RqWorker(BaseWorker):
             job.restore(raw)
         except (NoSuchJobError, ValueError):
             return None
+        job.started_registry = self._started(job.origin)
         return job
 
     def start(self, jobs: Sequence[Job]) -> list[Execution]:
-        """Show jobs as started by us, in one round trip."""
+        """Show jobs as started by us, in one round trip.
+
+        No transaction: what a lost connection leaves half shown runs out by itself.
+        """
         self.serve_queues({job.origin for job in jobs})
         executions = []
-        with self.connection.pipeline() as pipe:
+        with self.connection.pipeline(transaction=False) as pipe:
             for job in jobs:
                 started = Execution.create(job, EXECUTION_TTL_S, pipe, worker_name=self.name)
                 job.prepare_for_execution(self.name, pipeline=pipe)
@@ -204,10 +230,10 @@ class RqWorker(BaseWorker):
         return executions
 
     def end(self, endings: Sequence[Ending]) -> None:
-        """Show how executions ended, all or none."""
+        """Show how executions ended, in one round trip; no transaction, as in :meth:`start`."""
         if not endings:
             return
-        with self.connection.pipeline() as pipe:
+        with self.connection.pipeline(transaction=False) as pipe:
             for ending in endings:
                 self._end(ending, pipe)
             pipe.execute()
@@ -239,7 +265,7 @@ class RqWorker(BaseWorker):
         pipe.hset(job.key, "ended_at", utcformat(facts["execution_ended_at"]))
         successful = Result.Type.SUCCESSFUL
         Result.create(job, successful, RESULT_TTL_S, return_value=value, **facts)
-        job.finished_job_registry.add(job, RESULT_TTL_S, pipe)
+        self._finished(job.origin).add(job, RESULT_TTL_S, pipe)
         job.cleanup(RESULT_TTL_S, pipeline=pipe, remove_from_queue=False)
 
     def forget_execution(self, execution: Execution) -> None:

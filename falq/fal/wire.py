@@ -125,13 +125,21 @@ class _Answer:
     async def fill(self, response: httpx.Response, max_bytes: int) -> None:
         self.response = response
         try:
-            async for chunk in response.aiter_bytes():
+            async for chunk in _plain_body(response):
                 self.body += chunk
                 if len(self.body) > max_bytes:
                     reason = f"fal's answer is larger than {max_bytes} bytes"
                     raise WireFault(FaultKind.GARBAGE, reason, self.request_id)
         finally:
             await response.aclose()
+
+
+def _plain_body(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Give the decoded body; past httpx's decoders, three generators, where nothing is coded."""
+    stream = response.stream
+    if "content-encoding" in response.headers or not isinstance(stream, httpx.AsyncByteStream):
+        return response.aiter_bytes()
+    return aiter(stream)
 
 
 class LiveReply:

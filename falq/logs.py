@@ -22,8 +22,6 @@ _SECRET = re.compile(
     r"|data:[\w/+.-]+(?:;[\w=.+-]+)*,[^\s\"']+"
     r"|://[^/\s:@]*:[^/\s@]+@"
 )
-#: One of them stands in whatever the pattern finds; looking for them is much cheaper.
-_MARKS = ("key", "bearer", "data:", "://")
 
 
 def redact(text: str) -> str:
@@ -32,8 +30,9 @@ def redact(text: str) -> str:
     >>> redact("Authorization: Key abc:def at redis://u:pw@h/0")
     'Authorization: [redacted] at redis[redacted]h/0'
     """
+    # One of these stands in whatever the pattern finds, and looking for them is much cheaper.
     lowered = text.lower()
-    if not any(mark in lowered for mark in _MARKS):
+    if not ("key" in lowered or "bearer" in lowered or "data:" in lowered or "://" in lowered):
         return text
     return _SECRET.sub("[redacted]", text)
 

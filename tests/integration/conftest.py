@@ -1,8 +1,10 @@
 """A private Redis server for one test session, on a unix socket, empty for each test."""
 
+import functools
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,22 @@ def redis_client(redis_socket: Path) -> Iterator[Redis]:
     with Redis(unix_socket_path=str(redis_socket)) as redis:
         redis.flushall()
         yield redis
+
+
+@pytest.fixture(scope="session")
+def certificate_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give a function that makes ``key.pem`` and ``cert.pem`` for a host, once."""
+
+    @functools.cache
+    def make(host: str) -> Path:
+        if shutil.which("openssl") is None:
+            pytest.skip("openssl makes the certificate")
+        folder = tmp_path_factory.mktemp("tls")
+        command = (
+            f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={host}"
+            f" -addext subjectAltName=DNS:{host} -keyout key.pem -out cert.pem"
+        )
+        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+        return folder
+
+    return make

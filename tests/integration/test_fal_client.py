@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import ssl
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -46,12 +48,13 @@ class Server:
 
 
 @asynccontextmanager
-async def fal(answer):
+async def fal(answer, tls=None, host="127.0.0.1"):
     server = Server(answer)
-    listener = await asyncio.start_server(server.handle, "127.0.0.1", 0)
+    listener = await asyncio.start_server(server.handle, "127.0.0.1", 0, ssl=tls)
     port = listener.sockets[0].getsockname()[1]
+    origin = f"http{'s' if tls else ''}://{host}:{port}"
     try:
-        async with FalClient(Hosts.under(f"http://127.0.0.1:{port}"), "id:secret") as client:
+        async with FalClient(Hosts.under(origin), "id:secret") as client:
             yield client, server
     finally:
         listener.close()
@@ -106,6 +109,32 @@ async def test_tls_that_fails_is_not_sent():
         port = client._hosts.queue.split(":")[2].split("/")[0]
         async with FalClient(Hosts.under(f"https://127.0.0.1:{port}"), "k") as secure:
             assert isinstance(await secure.submit("a/b", {}, deadline_s=3), NotSent)
+
+
+@pytest.fixture
+def tls(certificate_for, monkeypatch):
+    """Give a server's TLS for localhost, which the client trusts."""
+    folder = certificate_for("localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    trusting = partial(ssl.create_default_context, cafile=folder / "cert.pem")
+    monkeypatch.setattr("httpx.create_ssl_context", lambda trust_env: trusting())
+    return context
+
+
+async def test_calls_share_a_connection_with_tls(tls):
+    async with fal(says(OK), tls, "localhost") as (client, server):
+        for _ in range(3):
+            assert isinstance(await client.submit("a/b", {}), Accepted)
+        assert (server.requests, server.connections) == (3, 1)
+
+
+async def test_a_certificate_of_another_name_is_not_sent_to(tls):
+    async with fal(says(OK), tls, "127.0.0.1") as (client, server):
+        outcome = await client.submit("a/b", {})
+        assert isinstance(outcome, NotSent)
+        assert "certificate" in str(outcome.error)
+        assert server.requests == 0
 
 
 async def test_a_handshake_that_hangs_past_the_deadline_is_not_sent():

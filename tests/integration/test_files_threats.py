@@ -6,9 +6,7 @@ import gzip
 import hashlib
 import os
 import resource
-import shutil
 import ssl
-import subprocess
 import time
 import zlib
 from pathlib import Path
@@ -445,17 +443,9 @@ async def test_many_downloads_wait_for_their_turn(server, tmp_path):
     assert len(list(tmp_path.iterdir())) == 12
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=cdn.example"
-        " -addext subjectAltName=DNS:cdn.example -keyout key.pem -out cert.pem"
-    )
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    return folder
+@pytest.fixture
+def certificate(certificate_for):
+    return certificate_for("cdn.example")
 
 
 @pytest.fixture

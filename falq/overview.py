@@ -89,6 +89,7 @@ class JobLine:
     account: str
     queue: str
     model_id: str
+    mode: str
     phase: str
     age_s: float
     in_phase_s: float
@@ -305,6 +306,7 @@ def job_line(record: JobRecord, now: float) -> JobLine:
         account=record.account,
         queue=record.queue,
         model_id=record.model_id,
+        mode=record.mode,
         phase=record.phase,
         age_s=_span(record.created_at, until),
         in_phase_s=_span(entered, now),

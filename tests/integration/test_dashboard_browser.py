@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,10 @@ async def test_the_page_draws_updates_by_itself_and_fits_a_narrow_window(url, qu
         more = queues.start(prompt="later")
         queues.end(more, Phase.FAILED, error={"type": "ModelError", "message": "came by itself"})
         await page.until("document.body.textContent.includes('came by itself')")
+        sync = queues.start(prompt="runs")
+        intent = {"submits": 1, "submitting_at": time.time()}
+        queues.journal.advance(sync.job_id, sync.token, Phase.SUBMITTING, fields=intent)
+        await page.until("document.querySelector('#jobs').textContent.includes('running at fal')")
         await page.open(url, width=400)
         await page.until("document.querySelectorAll('#results article').length == 4")
         assert await page.ask("document.documentElement.scrollWidth") <= 400

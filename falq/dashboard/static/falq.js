@@ -61,15 +61,17 @@ function queueCard(queue, several) {
   return card;
 }
 
-function chip(phase) {
-  return el("span", { class: `chip ${phase}` }, PHASES[phase] || phase);
+function chip(phase, mode) {
+  // A sync call is answered when it is done: it runs while it is being sent.
+  const text = mode === "sync" && phase === "submitting" ? "running at fal" : PHASES[phase];
+  return el("span", { class: `chip ${phase}` }, text || phase);
 }
 
 function jobRow(job) {
   const link = el("a", { href: `/rq/0/view/job/${encodeURIComponent(job.job_id)}` }, job.job_id);
   return el("div", { class: "row", "data-job": job.job_id },
     el("strong", {}, job.model_id || job.queue),
-    el("span", {}, chip(job.phase)),
+    el("span", {}, chip(job.phase, job.mode)),
     el("span", { class: "soft" }, `${span(job.age_s)}, here for ${span(job.in_phase_s)}`),
     el("span", { class: "soft" }, link, job.request_id ? ` · fal ${job.request_id}` : "",
       job.phase === "unknown" ? command(`falq resolve ${job.job_id}`) : null));

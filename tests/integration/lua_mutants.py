@@ -7,11 +7,13 @@ a process of their own against a copy of the scripts that holds it.
 
 What survives is equivalent, because
 - only differences count: the first token or virtual time, the step of either, the number of
-  entries that a stream, a page or a loop is cut at, a limit of one microsecond;
+  entries that a stream, a page or a loop is cut at, a limit of one microsecond, a span of
+  seconds that is longer by one;
 - two waits are the same, and either of their reasons is right;
 - it takes more looks or wakes somebody for nothing: hints (``asleep``, ``offers``, ``due``),
   shortcuts before a check that is made anyway (``work_left``, the status that ``vanish.lua`` reads
   again, a job's duplicates in a list that holds each id once, ``PERSIST`` of what has no end);
+- a count is another one, of which only whether there is any is asked;
 - the clock is not stored by a call after which the next one finds the same time, within CAP;
 - the place of a job that nobody took in yet, in RQ's list, which is a view.
 """

@@ -126,7 +126,7 @@ def test_a_worker_with_a_pattern_is_fair_between_the_queues_that_it_serves(world
 
 
 def test_of_queues_that_a_worker_serves_the_first_is_served_first(world):
-    for queue in ("x", "b1", "b2", "b3"):
+    for queue in ("a", "b1", "b2", "b3"):
         world.enqueue(f"{queue}-job", queue)
     assert started(world.admit(1, queues="b*")) == ["b1-job"]
 
@@ -136,6 +136,32 @@ def test_a_queue_that_a_stock_worker_emptied_is_nowhere(world):
     world.admission.acquire("a", "stock")
     assert not world.redis.exists(key("ready"), key("parked"), keys.waiting(ACCOUNT, "q"))
     assert world.journal.get("a").started_at == world.wall / 1e6
+
+
+def test_a_queue_whose_only_job_was_cancelled_in_a_dashboard_hides_no_other(world):
+    world.enqueue("a1", "a")
+    world.enqueue("b1", "b")
+    world.redis.hset(keys.rq_job("a1"), "status", "canceled")
+    assert started(world.admit()) == ["b1"]
+
+
+def test_a_queue_that_somebody_emptied_is_forgotten(world):
+    world.enqueue("a1", "a")
+    world.enqueue("b1", "b")
+    world.redis.delete(keys.waiting(ACCOUNT, "a"))
+    assert started(world.admit(2)) == ["b1"]
+    assert not world.redis.exists(key("ready"), key("parked"))
+
+
+def test_what_a_queue_waited_for_is_counted(world):
+    for job_id in ("a", "b"):
+        world.enqueue(job_id, limits=ONE_PER_S)
+    world.admit(2)
+    counted = world.redis.hgetall(keys.scope(ACCOUNT, "q"))
+    assert {name: n for name, n in counted.items() if name.startswith(b"waits:")} == {
+        b"waits:interval": b"1"
+    }
+    assert world.redis.hget(keys.COUNTERS, "waits:interval") == b"1"
 
 
 def test_a_job_that_was_pushed_twice_leaves_its_list_with_a_stock_worker(world):
@@ -163,6 +189,19 @@ def test_the_wait_of_a_pattern_is_found_behind_many_queues_of_others(world):
     world.admit(200)
     admitted = world.admit(1, queues="b")
     assert (admitted.wait_s, admitted.reason) == (3.0, "b:interval")
+
+
+@pytest.mark.parametrize("others", [40, 41, 42])
+def test_of_the_queues_of_a_pattern_the_one_that_may_start_first_is_told(others, world):
+    earlier = [(f"a{number}", 1) for number in range(others)]
+    later = [(f"c{number}", 3) for number in range(40)]
+    for queue, interval_s in (*earlier, ("b1", 2), *later, ("b2", 4)):
+        limits = Limits(max_concurrent=50, start_interval_s=interval_s, burst=50)
+        for number in (1, 2):
+            world.enqueue(f"{queue}-{number}", queue, limits)
+    world.admit(200)
+    admitted = world.admit(1, queues="b*")
+    assert (admitted.wait_s, admitted.reason) == (2.0, "b1:interval")
 
 
 def test_the_end_of_a_job_wakes_whoever_may_wait_for_its_account_and_then_for_time(world):

@@ -249,11 +249,11 @@ def world(redis_client):
 
 @pytest.fixture
 def worker(world):
-    """Make workers with one slot each, all asleep."""
+    """Make workers, all asleep; with one slot each if nothing else is said."""
     made = []
 
-    def make(name, glob=None):
-        made.append(Worker(world, name, glob, 1))
+    def make(name, glob=None, slots=1):
+        made.append(Worker(world, name, glob, slots))
         return made[-1]
 
     yield make
@@ -331,15 +331,16 @@ def test_a_push_of_a_stock_tool_wakes_a_sleeper(world, worker):
 
 
 def test_a_call_that_widens_the_account_wakes_whoever_waits_for_it(world, worker):
-    world.admission.pause("paused")
-    world.enqueue("1", "paused")
+    # Looked at first, and parked: no job of it can wake anybody.
+    world.admission.pause("0")
+    world.enqueue("1", "0")
     world.enqueue("2", "a", account_max_concurrent=1)
     world.enqueue("3", "b")
     running, sleeper = worker("w1"), worker("w2")
     assert list(running.held) == ["2"]
     while deliver(sleeper):
         pass
-    world.enqueue("4", "paused", account_max_concurrent=2)
+    world.enqueue("4", "0", account_max_concurrent=2)
     assert deliver(sleeper) == ["w2"]
     assert list(sleeper.held) == ["3"]
 
@@ -379,6 +380,75 @@ def test_a_full_worker_leaves_its_timer_to_another(world, worker):
     (other,) = {leader, follower} - {first}
     assert deliver(other) == [other.name]
     assert other.wakes_at is not None
+
+
+SLOW = Limits(start_interval_s=3, max_concurrent=9, burst=9)
+
+
+def test_a_worker_of_a_pattern_looks_for_nobody_else(world, worker):
+    for queue, limits in (("a", Limits(start_interval_s=1, max_concurrent=9)), ("b", SLOW)):
+        for number in (1, 2):
+            world.enqueue(f"{queue}{number}", queue, limits)
+    world.admit(9)
+    assert worker("w1", "a*").wakes_at is not None
+    assert worker("w2").wakes_at is not None
+
+
+def test_a_sleeper_whose_time_is_void_looks_for_nobody_else(world, worker):
+    world.admission.configure("c", SLOW)
+    for number in (1, 2):
+        world.enqueue(f"b{number}", "b", SLOW)
+    world.admit()
+    void = worker("w2")
+    assert void.wakes_at is not None
+    world.admission.pause("b")
+    assert deliver(void) == ["w2"]
+    assert void.wakes_at is None
+    # Of sleepers since the same instant the first by name is woken first.
+    other = worker("w1", slots=2)
+    world.enqueue("c1", "c", SLOW)
+    assert deliver(other, void) == ["w1"]
+    world.enqueue("c2", "c", SLOW)
+    assert deliver(other, void) == ["w1"]
+    assert other.wakes_at is not None
+
+
+def test_a_full_worker_wakes_the_next_for_another_queue(world, worker):
+    workers = [worker("w1"), worker("w2")]
+    world.admission.hold("@", 60, "busy")
+    for queue in ("a", "b"):
+        world.enqueue(queue, queue)
+    while deliver(*workers):
+        pass
+    world.admission.resume("@")
+    assert deliver(*workers) == ["w1"]
+    assert deliver(*workers) == ["w2"]
+
+
+def test_a_full_worker_is_told_whether_anything_is_left(world):
+    for job_id in ("1", "2"):
+        world.enqueue(job_id)
+    assert [world.admit().waiting for _ in range(2)] == [True, False]
+    tokens = {job_id: world.start(job_id) for job_id in ("3", "4")}
+    for job_id, token in tokens.items():
+        world.submit(job_id, token, job_id)
+    world.admission.surrender(tokens)
+    assert [world.admit().waiting for _ in range(2)] == [True, False]
+
+
+def test_who_looked_by_itself_and_is_full_sleeps_no_more(world, worker):
+    soon = Limits(start_interval_s=1, max_concurrent=9)
+    for number in (1, 2):
+        world.enqueue(f"a{number}", "a", soon)
+    world.admit()
+    first, second = worker("w1"), worker("w2")
+    world.move(1_000_000)
+    first.look()
+    while deliver(second):
+        pass
+    assert list(first.held) == ["a2"]
+    world.enqueue("b1", "b")
+    assert deliver(first, second) == ["w2"]
 
 
 def test_sleepers_of_other_queues_are_not_forgotten(world, worker):

@@ -4,7 +4,7 @@ RQ's keys are a view of what falq's journal knows: ``rq info``, rq-dashboard and
 workers read them. What decides about money is the journal alone.
 
 Internals leant on: ``Job.restore``, ``Job._handle_failure``, ``Job.prepare_for_execution``,
-``Job.ended_at``, ``Result.create``, ``Execution.create/heartbeat/delete``,
+``Job.save``, ``Result.create``, ``Execution.create/heartbeat/delete``,
 ``BaseWorker.executions``, ``BaseWorker.handle_payload``, ``BaseWorker.heartbeat``,
 ``worker_registration.register``.
 """
@@ -30,7 +30,7 @@ from rq.registry import BaseRegistry, FinishedJobRegistry, StartedJobRegistry
 from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.suspension import is_suspended
-from rq.utils import now, utcformat
+from rq.utils import now
 from rq.worker.base import BaseWorker, WorkerStatus
 
 from falq import keys
@@ -259,10 +259,11 @@ class RqWorker(BaseWorker):
         execution.delete(job=job, pipeline=pipe)
 
     def _finish(self, job: Job, value: Any, facts: dict[str, Any], pipe: Pipeline) -> None:
-        """Do what RQ's own worker does, but write only what changed since the start."""
+        """Do what RQ's own worker does, with registries at hand."""
         self.increment_successful_job_count(pipeline=pipe)
         job.set_status(JobStatus.FINISHED, pipeline=pipe)
-        pipe.hset(job.key, "ended_at", utcformat(facts["execution_ended_at"]))
+        # All of it: a tool may have deleted the job, and half a hash breaks RQ's pages.
+        job.save(pipeline=pipe, include_meta=False, include_result=False)
         successful = Result.Type.SUCCESSFUL
         Result.create(job, successful, RESULT_TTL_S, return_value=value, **facts)
         self._finished(job.origin).add(job, RESULT_TTL_S, pipe)

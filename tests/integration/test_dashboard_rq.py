@@ -6,7 +6,7 @@ import zlib
 import pytest
 from operating import Queues, failure
 from rq import Queue
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from falq import keys
@@ -14,7 +14,7 @@ from falq.dashboard.app import create_app
 from falq.dashboard.guard import Guard
 from falq.dashboard.rq_pages import NOT_JSON, TolerantJson, escaped, mended_web
 from falq.phases import Phase
-from workers.rq_glue import RqWorker
+from workers.rq_glue import Ending, RqWorker
 
 LOCAL = {"Host": "127.0.0.1:9181"}
 REGISTRIES = ("queued", "scheduled", "deferred", "started", "finished", "failed", "canceled")
@@ -97,6 +97,18 @@ def test_a_busy_worker_is_shown_with_its_job(queues, client):
     (worker,) = get(client, "/0/data/workers.json").json["workers"]
     assert worker["current_job"]["job_id"] == grant.job_id
     assert worker["current_job"]["call_string"] == "sandbox/flux/dev"
+
+
+def test_a_job_that_a_tool_deleted_while_it_ran_is_shown_when_it_is_done(queues, client):
+    grant = queues.start(prompt="x")
+    worker, job, execution = busy_worker(queues, grant)
+    Job.fetch(grant.job_id, queues.redis, serializer=JSONSerializer).delete()
+    worker.end([Ending(job=job, execution=execution, status=JobStatus.FINISHED, value={"a": 1})])
+    listed = get(client, "/0/data/jobs/q/finished/8/dsc/1.json").json["jobs"]
+    assert [each["id"] for each in listed] == [grant.job_id]
+    shown = Job.fetch(grant.job_id, queues.redis, serializer=JSONSerializer)
+    assert (shown.get_status(), shown.return_value()) == ("finished", {"a": 1})
+    assert shown.ended_at is not None
 
 
 def test_a_worker_tells_how_many_jobs_it_runs_beside_the_one_shown(queues, client):

@@ -114,10 +114,10 @@ async def save_result(
     """
     opening = opening or partial(OutputDirectory.open, output.directory)
     found = find_artifacts(result)
-    if not found:
-        steps = _saving_itself(result, opening, output, job, logs)
-        return await downloader.in_turn(output.directory, steps)
     async with downloader.results:
+        if not found:
+            steps = _saving_itself(result, opening, output, job, logs)
+            return await downloader.in_turn(output.directory, steps)
         with contextlib.closing(await downloader.in_thread(open_places, opening, output)) as places:
             limit = min(max_job_bytes or math.inf, downloader.policy.max_job_bytes)
             saving = _Saving(downloader, places, output, job, deadline_s, on_progress, limit)

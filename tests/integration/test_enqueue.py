@@ -94,24 +94,16 @@ def test_a_listening_caller_is_gone_as_soon_as_its_connection_is(world):
     assert world.enqueue("c", attended=True, listens=True, **EQUAL).job_id == "a"
 
 
-def test_whoever_attaches_is_there_before_it_listens_on_the_channel_of_the_job(world):
+@pytest.mark.parametrize("channel", ["a", "b"])
+def test_whoever_attaches_is_there_while_it_listens_on_its_own_channel_or_the_jobs(channel, world):
     world.enqueue("a", **EQUAL)
     with world.redis.pubsub() as listening:
-        listening.subscribe(keys.caller("b"))
+        listening.subscribe(keys.caller(channel))
         assert listening.get_message(timeout=1)["type"] == "subscribe"
         assert world.enqueue("b", attended=True, listens=True, **EQUAL).job_id == "a"
         assert world.enqueue("c", attended=True, listens=True, **EQUAL).job_id == "c"
     world.redis.delete(keys.job("c"))
     assert world.enqueue("d", attended=True, listens=True, **EQUAL).job_id == "a"
-
-
-def test_whoever_attached_is_there_on_the_channel_of_the_job_alone(world):
-    world.enqueue("a", **EQUAL)
-    with world.redis.pubsub() as listening:
-        listening.subscribe(keys.caller("a"))
-        assert listening.get_message(timeout=1)["type"] == "subscribe"
-        assert world.enqueue("b", attended=True, listens=True, **EQUAL).job_id == "a"
-        assert world.enqueue("c", attended=True, listens=True, **EQUAL).job_id == "c"
 
 
 def test_calls_that_made_no_job_are_counted(world):

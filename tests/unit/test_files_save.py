@@ -1,5 +1,6 @@
 """A whole result saved, and saved again."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 from falq.errors import OutputError
 from falq.files import partial as partial_module
 from falq.files.artifacts import SavedFile
-from falq.files.download import Downloader
+from falq.files.download import RESULTS_PER_FILE, Downloader
 from falq.files.output import OutputDirectory
 from falq.files.policy import MediaPolicy
 from falq.files.save import save_result
@@ -234,6 +235,35 @@ async def test_a_result_without_files_is_saved_itself(bench):
     assert json.loads((bench.path / "flux-dev-764cabcf.json").read_text()) == {"output": "Grüße"}
     assert (saved.files[0].url, saved.files[0].content_type) == (None, "application/json")
     assert bench.names() == ["flux-dev-764cabcf.json"]
+
+
+async def test_many_results_without_files_hold_few_directories_open(tmp_path):
+    opened, peak = set(), 0
+
+    class Counted(OutputDirectory):
+        def __init__(self, *args):
+            nonlocal peak
+            super().__init__(*args)
+            opened.add(self)
+            peak = max(peak, len(opened))
+
+        def close(self):
+            super().close()
+            opened.discard(self)
+
+    output = OutputSpec(directory=str(tmp_path))
+    async with Downloader(MediaPolicy(parallel=1)) as downloader:
+        saved = await asyncio.gather(*(
+            save_result(
+                {"text": number}, downloader=downloader, output=output,
+                job=replace(JOB, job_id=f"j{number}", request_id=f"r{number}"),
+                opening=lambda: Counted.open(str(tmp_path)),
+            )
+            for number in range(40)
+        ))  # fmt: skip
+    assert len({each.files[0].path for each in saved}) == len(list(tmp_path.iterdir())) == 40
+    assert 1 < peak <= RESULTS_PER_FILE
+    assert not opened
 
 
 async def test_hostile_names_of_fal_are_no_paths(bench):

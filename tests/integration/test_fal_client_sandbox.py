@@ -15,7 +15,7 @@ from falq.errors import (
     UsageError,
 )
 from falq.fal.client import FalClient
-from falq.fal.history import HistoryVerdict, candidates, history_verdict
+from falq.fal.history import CLOCK_SLACK_S, HistoryVerdict, candidates, history_verdict
 from falq.fal.hosts import Hosts
 from falq.fal.outcomes import Accepted, Busy, Lost, LostKind, Ran, Refused
 from falq.fal.replies import CancelOutcome, KeyState
@@ -57,11 +57,12 @@ def unique():
 
 
 async def alike(fal, model_id, arguments, intent_at):
-    history = await fal.requests_by_endpoint(model_id, start_at=intent_at - 60)
+    since = intent_at - CLOCK_SLACK_S  # the history tells whole milliseconds, cut off
+    history = await fal.requests_by_endpoint(model_id, start_at=since)
     assert history.whole
     assert abs(history.ahead_s) < 5
     return candidates(
-        history.items, model_id=model_id, arguments=arguments, since=intent_at, near=intent_at
+        history.items, model_id=model_id, arguments=arguments, since=since, near=intent_at
     )
 
 

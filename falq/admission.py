@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 
 from falq import keys
 from falq.errors import JobCancelledError
+from falq.exchange import Argument
 from falq.limits import MICROSECONDS_PER_S, Limits, limit_arguments
 from falq.scopes import PAGE, Scopes, microseconds
-from falq.scripts import Argument, Scripts
+from falq.scripts import Scripts
 
 #: A holder that is silent for so long has lost its job, seconds.
 LEASE_S = 10.0
@@ -31,8 +31,7 @@ MAX_DEATHS = 3
 SWEEP_IDS = 500
 
 
-@dataclass(frozen=True, kw_only=True)
-class Grant:
+class Grant(NamedTuple):
     """Leave to work on a job: its token fences every other holder off."""
 
     job_id: str
@@ -41,8 +40,7 @@ class Grant:
     adopted: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Admitted:
+class Admitted(NamedTuple):
     """What a worker got.
 
     Attributes:
@@ -98,15 +96,13 @@ class Admission(Scopes):
             "admit", worker, limit, self._lease_us, glob_to_lua(queues), int(register)
         )
         wait_us, reason, waiting, gone, *rest = reply.decode().split("\0")
-        first = 2 * int(gone)
-        if first:
+        if gone != "0":
+            first = 2 * int(gone)
             self._end_dropped(rest[:first])
-        return Admitted(
-            grants=tuple(_grant(rest[i : i + 4]) for i in range(first, len(rest), 4)),
-            wait_s=None if wait_us == "-1" else int(wait_us) / MICROSECONDS_PER_S,
-            reason=reason,
-            waiting=waiting == "1",
-        )
+            del rest[:first]
+        grants = tuple([_grant(*rest[i : i + 4]) for i in range(0, len(rest), 4)])
+        wait_s = None if wait_us == "-1" else int(wait_us) / MICROSECONDS_PER_S
+        return Admitted(grants, wait_s, reason, waiting == "1")
 
     def _end_dropped(self, dropped: Sequence[str]) -> None:
         """End waiting jobs that a stock tool cancelled or deleted; they cost no permit."""
@@ -129,7 +125,7 @@ class Admission(Scopes):
         reply = self._run("acquire", worker, job_id, self._lease_us)
         if reply[0] == 1:
             _, token, queue, adopted = reply
-            return _grant((job_id, queue.decode(), token, adopted))
+            return _grant(job_id, queue.decode(), token, adopted)
         if reply[0] == 2:
             return None
         return 1.0 if reply[1] < 0 else reply[1] / MICROSECONDS_PER_S
@@ -183,9 +179,8 @@ def _pairs(held: Mapping[str, int]) -> list[Argument]:
     return [part for pair in held.items() for part in pair]
 
 
-def _grant(row: Sequence[Any]) -> Grant:
-    job_id, queue, token, adopted = row
-    return Grant(job_id=job_id, queue=queue, token=int(token), adopted=bool(int(adopted)))
+def _grant(job_id: str, queue: str, token: str | int, adopted: str | int) -> Grant:
+    return Grant(job_id, queue, int(token), adopted in (1, "1"))
 
 
 def glob_to_lua(glob: str | None) -> str:

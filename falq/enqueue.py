@@ -15,11 +15,12 @@ from redis import Redis
 from falq import __version__, keys
 from falq.canonical import call_hash
 from falq.errors import UsageError
+from falq.exchange import Argument
 from falq.limits import Limits, limit_arguments
 from falq.phases import Phase
 from falq.record import write_fields
 from falq.rq_view import rq_fields
-from falq.scripts import Argument, Scripts
+from falq.scripts import Scripts
 
 LANES = {"high": 0, "normal": 1, "low": 2}
 #: Marks a caller that is subscribed to the job's channel: gone as soon as its connection is.

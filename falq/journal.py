@@ -16,12 +16,13 @@ from redis import Redis
 from falq import keys
 from falq.admission import HOLD_S, LEASE_S
 from falq.errors import JobCancelledError, UnknownOutcomeError, UsageError
+from falq.exchange import Argument
 from falq.limits import MICROSECONDS_PER_S
 from falq.phases import Phase, allowed_from, reopenable_from
 from falq.record import JobRecord, json_text, write_fields
 from falq.records import Records
 from falq.rq_view import rq_fields
-from falq.scripts import Argument, ScriptCall, Scripts
+from falq.scripts import ScriptCall, Scripts
 
 #: A claimed request of fal's history stays claimed as long as fal keeps it, seconds.
 OWNER_S = 30 * 86_400

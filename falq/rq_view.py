@@ -9,7 +9,7 @@ import json
 import time
 import zlib
 
-from falq.scripts import Argument
+from falq.exchange import Argument
 
 #: The function that every job of falq names; ``workers.job`` has it.
 JOB_FUNCTION = "workers.job.run"

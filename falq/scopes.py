@@ -13,8 +13,9 @@ from typing import Any
 from redis import Redis
 
 from falq import keys
+from falq.exchange import Argument
 from falq.limits import MICROSECONDS_PER_S, Limits, limit_arguments
-from falq.scripts import Argument, Scripts
+from falq.scripts import Scripts
 
 #: Queues that one call of a script looks at; Redis serves nobody else meanwhile.
 PAGE = 200

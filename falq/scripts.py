@@ -12,7 +12,8 @@ from typing import Any, Generic, Literal, TypeVar
 from redis import Redis
 from redis.exceptions import NoScriptError
 
-Argument = str | bytes | int | float
+from falq.exchange import Argument, Exchange
+
 _T = TypeVar("_T")
 #: Gives the text of one Lua file; tests replace one to inject a clock or a mutant.
 Source = Callable[[str], str]
@@ -66,7 +67,7 @@ class Scripts:
     """
 
     def __init__(self, redis: Redis, source: Source = packaged) -> None:
-        self._redis = redis
+        self._exchange = Exchange(redis)
         self._source = source
         self._known: dict[str, tuple[str, str]] = {}
 
@@ -81,10 +82,12 @@ class Scripts:
     def run(self, name: str, args: Sequence[Argument]) -> Any:
         """Run a script; it is loaded where the server does not have it (any more)."""
         sha, text = self._script(name)
-        try:
-            return self._redis.evalsha(sha, 0, *args)
-        except NoScriptError:
-            return self._redis.eval(text, 0, *args)
+        (reply,) = self._exchange.send([("EVALSHA", sha, 0, *args)])
+        if isinstance(reply, NoScriptError):
+            (reply,) = self._exchange.send([("EVAL", text, 0, *args)])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     def do(self, call: ScriptCall[_T]) -> _T:
         """Make one call, and read its reply.
@@ -117,13 +120,12 @@ class Scripts:
     ) -> list[Any]:
         """Send calls over one connection: Redis counts acknowledgements of its writes."""
         must_wait = any(call.acknowledged for call in calls)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for call in calls:
-                script = self._script(call.name)[command == "EVAL"]
-                pipe.execute_command(command, script, 0, *call.args)  # type: ignore[no-untyped-call]
-            if must_wait:
-                pipe.wait(1, round(WAIT_REPLICA_S * 1000))
-            replies: list[Any] = pipe.execute(raise_on_error=False)
+        commands: list[Sequence[Argument]] = [
+            (command, self._script(call.name)[command == "EVAL"], 0, *call.args) for call in calls
+        ]
+        if must_wait:
+            commands.append(("WAIT", 1, round(WAIT_REPLICA_S * 1000)))
+        replies = self._exchange.send(commands)
         acknowledged = replies.pop() if must_wait else 1
         return [
             _outcome(call, reply, acknowledged) for call, reply in zip(calls, replies, strict=True)

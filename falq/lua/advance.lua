@@ -11,7 +11,7 @@
 --          dead told what became of its POST; it holds the job no more) | 'ILLEGAL:<phase>'
 local id, token, to, from, hold_us = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local event, outcome, owner_s = ARGV[7], ARGV[8], ARGV[9]
-local key = JOB .. id
+local key = 'falq:job:' .. id
 local j = call('HMGET', key, 'phase', 'token', 'queue', 'late_token', 'left_token')
 local phase, q = j[1], j[3]
 if not phase then return 'GONE' end
@@ -34,12 +34,12 @@ local function late()
   tell(id, '{"phase":"' .. to .. '","late":true}')
   -- Whoever adopted it meanwhile knows less than this: it is fenced off.
   if to == 'queued' then
-    call('LREM', ADOPT, 0, id)
+    call('LREM', K.ADOPT, 0, id)
     free(id, q)
     wait_again(id, q)
     wake(nil)
   else
-    offer(id, q, CAP)
+    offer(id, q, K.CAP)
   end
   return 'LATE'
 end

@@ -6,7 +6,7 @@
 --          rq:job:<id>, rq:queue:<queue>, rq:canceled:<queue>; channel falq:{a}:wake:<worker>
 -- Reply    the phase that the job was in, 'gone' if there is none
 local id = ARGV[2]
-local key = JOB .. id
+local key = 'falq:job:' .. id
 local j = call('HMGET', key, 'phase', 'queue', 'worker', 'token')
 local phase, q = j[1], j[2]
 if not phase then return 'gone' end
@@ -15,8 +15,8 @@ if phase == 'done' or phase == 'failed' or phase == 'cancelled' or phase == 'unk
 end
 keep_time()
 if phase == 'queued' and (not j[4] or j[4] == '') then
-  call('ZREM', WAITING .. q, id)
-  call('LREM', RQ_QUEUE .. q, 0, id)
+  call('ZREM', K.WAITING .. q, id)
+  call('LREM', 'rq:queue:' .. q, 0, id)
   call('LREM', 'falq:intake', 0, id)
   delist(q)
   call('HSET', key, 'error', ARGV[3])
@@ -25,5 +25,5 @@ if phase == 'queued' and (not j[4] or j[4] == '') then
   return phase
 end
 call('HSET', key, 'cancel_requested', '1')
-call('PUBLISH', P .. 'wake:' .. (j[3] or ''), 'cancel:' .. id)
+call('PUBLISH', K.P .. 'wake:' .. (j[3] or ''), 'cancel:' .. id)
 return phase

@@ -8,7 +8,7 @@
 --          its POST may still tell what became of it
 local id, key, token = ARGV[2], 'falq:owner:' .. ARGV[3], ARGV[5]
 if token ~= '' then
-  local j = call('HMGET', JOB .. id, 'token', 'late_token')
+  local j = call('HMGET', 'falq:job:' .. id, 'token', 'late_token')
   if j[1] ~= token and j[2] ~= token then return -1 end
 end
 if call('SET', key, id, 'NX', 'EX', ARGV[4]) then return 1 end

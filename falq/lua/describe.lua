@@ -6,15 +6,15 @@
 -- Touches  falq:{a}:scope:@, queues; falq:job:<id>, falq:jobs
 -- Reply    'OK' | 'FENCED' (another holds it, or it has gone on)
 local id, token, q = ARGV[2], ARGV[3], ARGV[4]
-local j = call('HMGET', JOB .. id, 'phase', 'token', 'account')
-local theirs = j[3] and j[3] ~= '' and j[3] ~= ACCOUNT
+local j = call('HMGET', 'falq:job:' .. id, 'phase', 'token', 'account')
+local theirs = j[3] and j[3] ~= '' and j[3] ~= K.ACCOUNT
 if j[1] and (j[1] ~= 'queued' or (j[2] or '') ~= token or theirs) then return 'FENCED' end
 keep_time()
 if not j[1] then
-  call('HSET', JOB .. id, 'phase', 'queued', 'queue', q, 'account', ACCOUNT, 'foreign', '1',
-    'skill', 'rq', 'created_at', wall_s())
-  call('ZADD', 'falq:jobs', wall_s(), id)
-  call('SADD', P .. 'queues', q)
+  call('HSET', 'falq:job:' .. id, 'phase', 'queued', 'queue', q, 'account', K.ACCOUNT, 'foreign', '1',
+    'skill', 'rq', 'created_at', A.wall / 1000000)
+  call('ZADD', 'falq:jobs', A.wall / 1000000, id)
+  call('SADD', K.P .. 'queues', q)
 end
-call('HSET', JOB .. id, unpack(ARGV, 5))
+call('HSET', 'falq:job:' .. id, unpack(ARGV, 5))
 return 'OK'

@@ -10,9 +10,9 @@ local function explain(name)
   local s = read_scope(name)
   local wait, why = judge(s)
   return {
-    name, call('ZCARD', WAITING .. name), held_by(name),
-    wait >= INF and -1 or wait, why, s.paused and 1 or 0,
-    s.hold_until > now and call('HGET', SCOPE .. name, 'hold_reason') or '',
+    name, call('ZCARD', K.WAITING .. name), held_by(s),
+    wait >= K.INF and -1 or wait, why, s.paused and 1 or 0,
+    s.hold_until > A.now and call('HGET', K.SCOPE .. name, 'hold_reason') or '',
     s.concurrent or '', s.interval, s.emission, s.burst,
   }
 end

@@ -3,14 +3,14 @@
 -- Wake the sleeper that has slept longest, still listens, and serves the queue. Without a
 -- queue: sleepers enough that each queue that anybody serves is served by one of them.
 local function wake(q)
-  if not asleep then return end
+  if not A.asleep then return end
   local kinds, i = {}, 0
   while true do
-    local entry = call('ZRANGE', WAITERS, i, i)[1]
+    local entry = call('ZRANGE', K.WAITERS, i, i)[1]
     if not entry then
       if i == 0 then
-        asleep = false
-        call('HDEL', ROOT, 'asleep')
+        A.asleep = false
+        call('HDEL', K.ROOT, 'asleep')
       end
       return
     end
@@ -20,8 +20,8 @@ local function wake(q)
     if not wanted and q then wanted = string.find(q, pattern) end
     if not wanted and not q then wanted = not kinds[pattern] end
     if wanted then
-      call('ZREM', WAITERS, entry)
-      if call('PUBLISH', P .. 'wake:' .. string.sub(entry, 1, space - 1), 'look') > 0 then
+      call('ZREM', K.WAITERS, entry)
+      if call('PUBLISH', K.P .. 'wake:' .. string.sub(entry, 1, space - 1), 'look') > 0 then
         if q or pattern == '' then return end
         kinds[pattern] = true
       end
@@ -33,19 +33,19 @@ end
 
 -- Give whether the queue is ready by now, which a sleeper should hear of.
 local function enlist(q)
-  if call('ZSCORE', PARKED, q) then return false end
-  local vt = tonumber(call('HGET', SCOPE .. q, 'vt')) or 0
-  call('ZADD', READY, 'NX', string.format('%.6f', math.max(vt, virtual)), q)
+  if call('ZSCORE', K.PARKED, q) then return false end
+  local vt = tonumber(call('HGET', K.SCOPE .. q, 'vt')) or 0
+  call('ZADD', K.READY, 'NX', math.max(vt, A.virtual), q)
   return true
 end
 
 local function unpark(q)
-  if call('ZREM', PARKED, q) == 1 then enlist(q) end
+  if call('ZREM', K.PARKED, q) == 1 then enlist(q) end
 end
 
 local function delist(q)
-  if call('ZCARD', WAITING .. q) == 0 then
-    call('ZREM', READY, q)
-    call('ZREM', PARKED, q)
+  if call('ZCARD', K.WAITING .. q) == 0 then
+    call('ZREM', K.READY, q)
+    call('ZREM', K.PARKED, q)
   end
 end

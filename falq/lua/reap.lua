@@ -19,14 +19,14 @@ local function poison(id, q, phase, request_id)
     hint = sent and 'falq result JOB fetches it by its request_id, without a new call'
       or maybe and 'it is not sent again; falq resolve JOB decides'
       or 'look at the worker\'s log; then repeat the call',
-    model_id = call('HGET', JOB .. id, 'model_id') or '',
+    model_id = call('HGET', 'falq:job:' .. id, 'model_id') or '',
     request_id = sent and request_id or cjson.null,
     job_id = id,
     retryable = not maybe,
     may_be_billed = maybe and true or false,
   })
   local outcome = '{"status":"FAILED","error":' .. error .. '}'
-  call('HSET', JOB .. id, 'error', error)
+  call('HSET', 'falq:job:' .. id, 'error', error)
   if doubtful then
     doubt(id, q, outcome, hold_us)
   else
@@ -37,7 +37,7 @@ end
 
 local function bury(id, q, phase, token, request_id)
   count('deaths')
-  if call('HINCRBY', JOB .. id, 'deaths', 1) >= max_deaths then
+  if call('HINCRBY', 'falq:job:' .. id, 'deaths', 1) >= max_deaths then
     poison(id, q, phase, request_id)
   else
     hand_over(id, q, phase, token, lease_us)
@@ -46,13 +46,13 @@ end
 
 -- The record was deleted by hand.
 local function forget(id)
-  for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do free_and_wake(id, q) end
+  for _, q in ipairs(call('SMEMBERS', K.P .. 'queues')) do free_and_wake(id, q) end
 end
 
 keep_time()
-local expired = call('ZRANGEBYSCORE', LEASES, '-inf', whole(now), 'LIMIT', 0, 64)
+local expired = call('ZRANGEBYSCORE', K.LEASES, '-inf', A.now, 'LIMIT', 0, 64)
 for _, id in ipairs(expired) do
-  local j = call('HMGET', JOB .. id, 'phase', 'queue', 'request_id', 'token')
+  local j = call('HMGET', 'falq:job:' .. id, 'phase', 'queue', 'request_id', 'token')
   local phase, q, held = j[1], j[2], j[4] and j[4] ~= ''
   if not phase then
     forget(id)

@@ -5,11 +5,11 @@
 -- Touches  falq:{a}:scope:@, leases; falq:job:<id>
 -- Reply    job_ids that are not the worker's any more
 keep_time()
-local expiry, lost = whole(now + tonumber(ARGV[2])), {}
+local expiry, lost = A.now + tonumber(ARGV[2]), {}
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]
-  if call('HGET', JOB .. id, 'token') == ARGV[i + 1] then
-    call('ZADD', LEASES, 'XX', expiry, id)
+  if call('HGET', 'falq:job:' .. id, 'token') == ARGV[i + 1] then
+    call('ZADD', K.LEASES, 'XX', expiry, id)
   else
     lost[#lost + 1] = id
   end

@@ -9,7 +9,7 @@
 --          rq:canceled:<queue>; channels falq:wake, falq:{a}:wake:<worker>
 -- Reply    'OK' | 'GONE' | 'ILLEGAL:<phase>'
 local id, to, from = ARGV[2], ARGV[3], ARGV[4]
-local key = JOB .. id
+local key = 'falq:job:' .. id
 local j = call('HMGET', key, 'phase', 'queue')
 local phase, q = j[1], j[2]
 if not phase then return 'GONE' end
@@ -17,19 +17,19 @@ if not string.find(from, ',' .. phase .. ',', 1, true) then return 'ILLEGAL:' ..
 local first_rq = 7 + 2 * tonumber(ARGV[6])
 
 local function queue_again()
-  if call('EXISTS', RQ_JOB .. id) == 0 then call('HSET', RQ_JOB .. id, unpack(ARGV, first_rq)) end
-  call('SADD', 'rq:queues', RQ_QUEUE .. q)
-  if ACCOUNT == '' then
-    call('LREM', RQ_QUEUE .. q, 0, id)
-    call('LPUSH', RQ_QUEUE .. q, id)
-    call('HSET', RQ_JOB .. id, 'status', 'queued')
+  if call('EXISTS', 'rq:job:' .. id) == 0 then call('HSET', 'rq:job:' .. id, unpack(ARGV, first_rq)) end
+  call('SADD', 'rq:queues', 'rq:queue:' .. q)
+  if K.ACCOUNT == '' then
+    call('LREM', 'rq:queue:' .. q, 0, id)
+    call('LPUSH', 'rq:queue:' .. q, id)
+    call('HSET', 'rq:job:' .. id, 'status', 'queued')
     call('LREM', 'falq:intake', 0, id)
     call('LPUSH', 'falq:intake', id)
     call('PUBLISH', 'falq:wake', 'intake')
     return
   end
-  call('HSET', key, 'account', ACCOUNT)
-  call('SADD', P .. 'queues', q)
+  call('HSET', key, 'account', K.ACCOUNT)
+  call('SADD', K.P .. 'queues', q)
   free(id, q)
   wait_again(id, q)
   wake(nil)
@@ -37,7 +37,7 @@ end
 
 keep_time()
 call('PERSIST', key)
-call('PERSIST', RQ_JOB .. id)
+call('PERSIST', 'rq:job:' .. id)
 call('SREM', 'falq:unknown', id)
 call('HDEL', key, 'late_token')
 if ARGV[6] ~= '0' then call('HSET', key, unpack(ARGV, 7, first_rq - 1)) end
@@ -55,7 +55,7 @@ tell(id, '{"phase":"' .. to .. '","reopened":true}')
 if to == 'queued' then
   queue_again()
 else
-  call('LREM', RQ_QUEUE .. q, 0, id)
+  call('LREM', 'rq:queue:' .. q, 0, id)
   offer(id, q, tonumber(ARGV[5]))
 end
 return 'OK'

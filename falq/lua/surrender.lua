@@ -8,7 +8,7 @@
 keep_time()
 local left = 0
 for i = 3, #ARGV, 2 do
-  local j = call('HMGET', JOB .. ARGV[i], 'token', 'queue', 'phase')
+  local j = call('HMGET', 'falq:job:' .. ARGV[i], 'token', 'queue', 'phase')
   if j[1] == ARGV[i + 1] then
     hand_over(ARGV[i], j[2], j[3], j[1], tonumber(ARGV[2]))
     left = left + 1

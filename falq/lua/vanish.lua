@@ -8,17 +8,17 @@
 keep_time()
 for i = 2, #ARGV, 3 do
   local id, q, error = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local j = call('HMGET', JOB .. id, 'phase', 'token')
-  local status = call('HGET', RQ_JOB .. id, 'status')
+  local j = call('HMGET', 'falq:job:' .. id, 'phase', 'token')
+  local status = call('HGET', 'rq:job:' .. id, 'status')
   local dropped = not status or status == 'canceled' or status == 'stopped'
   local waits = j[1] == 'queued' and (not j[2] or j[2] == '')
   if dropped or not waits then
-    call('ZREM', WAITING .. q, id)
-    call('LREM', RQ_QUEUE .. q, 0, id)
+    call('ZREM', K.WAITING .. q, id)
+    call('LREM', 'rq:queue:' .. q, 0, id)
     delist(q)
   end
   if dropped and waits then
-    call('HSET', JOB .. id, 'error', error)
+    call('HSET', 'falq:job:' .. id, 'error', error)
     finish(id, q, 'cancelled', '{"status":"FAILED","error":' .. error .. '}', '')
     show_end(id, q, 'canceled', 'canceled')
   end

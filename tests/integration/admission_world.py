@@ -23,7 +23,7 @@ LEASE = 10_000_000
 HOLD = 600_000_000
 WALL = "test:wall"
 CLOCK = f"""local call = redis.call
-local function wall_clock() return tonumber(call('GET', '{WALL}')) end
+local wall = tonumber(call('GET', '{WALL}'))
 """
 
 

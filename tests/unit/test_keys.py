@@ -13,12 +13,8 @@ SCRIPTS = {
     for path in files("falq").joinpath("lua").iterdir()
     if path.name.endswith(".lua")
 }
-#: What a script calls a key by; the parts in front of all scripts name them once.
-NAMES = {
-    "JOB": "falq:job:", "RQ_JOB": "rq:job:", "RQ_QUEUE": "rq:queue:", "P": "falq:{a}:",
-    "SCOPE": "falq:{a}:scope:", "LEASES": "falq:{a}:leases", "HELD": "falq:{a}:held:",
-    "WAITING": "falq:{a}:waiting:",
-}  # fmt: skip
+#: What the scripts call an account's keys by.
+NAMED = re.compile(r"([A-Z]+) = P \.\. '([a-z:]+)'")
 
 
 def prefix(key: str) -> str:
@@ -34,8 +30,8 @@ def code(text: str) -> str:
 
 def literals(text: str) -> set[str]:
     """Give the keys of falq that a script writes out, each up to its first variable part."""
-    account = "'falq:{' .. ACCOUNT .. '}:'"
-    plain = code(text).replace(account, "P").replace("{' .. ACCOUNT .. '}", "{a}")
+    account = "'falq:{' .. ARGV[1] .. '}:'"
+    plain = code(text).replace(account, "P")
     written = set(re.findall(r"'(falq:[a-z{}:]+)'", plain))
     return written | {f"falq:{{a}}:{name}" for name in re.findall(r"\bP \.\. '([a-z:]+)'", plain)}
 
@@ -65,17 +61,14 @@ def test_the_head_of_a_script_names_what_it_touches_beyond_its_account():
             assert key.replace("{a}:", "") in head, (name, key)
 
 
-def test_the_scripts_call_a_key_as_the_functions_do():
-    account = SCRIPTS["account.lua"]
-    for short in ("JOB", "RQ_JOB", "RQ_QUEUE"):
-        assert f"'{NAMES[short]}'" in account
-    assert keys.job("1") == f"{NAMES['JOB']}1"
-    assert keys.rq_job("1") == f"{NAMES['RQ_JOB']}1"
-    assert keys.rq_queue("q") == f"{NAMES['RQ_QUEUE']}q"
-    assert keys.scope("x", "q") == NAMES["SCOPE"].replace("{a}", "{x}") + "q"
-    assert keys.leases("x") == NAMES["LEASES"].replace("{a}", "{x}")
-    assert keys.held("x", "q") == NAMES["HELD"].replace("{a}", "{x}") + "q"
-    assert keys.waiting("x", "q") == NAMES["WAITING"].replace("{a}", "{x}") + "q"
+def test_the_scripts_call_keys_as_the_functions_do():
+    named = {short: "falq:{x}:" + name for short, name in NAMED.findall(SCRIPTS["account.lua"])}
+    assert keys.scope("x", "q") == named["SCOPE"] + "q"
+    assert keys.leases("x") == named["LEASES"]
+    assert keys.held("x", "q") == named["HELD"] + "q"
+    assert keys.waiting("x", "q") == named["WAITING"] + "q"
+    for key in (keys.job(""), keys.rq_job(""), keys.rq_queue("")):
+        assert f"'{key}' .." in SCRIPTS["jobs.lua"]
 
 
 def test_each_function_gives_a_key_of_the_table():

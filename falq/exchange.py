@@ -1,0 +1,99 @@
+"""Sends commands to Redis and reads their replies, without the client library's detours.
+
+For each command the library takes a connection out of its pool and puts it back, with two
+locks, and wraps it up for retries and metrics: that costs as much as Redis needs to admit a
+job. Here connections are taken from the same pool and kept for the next commands.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from redis import Connection, ConnectionPool, Redis
+from redis.exceptions import RedisError, ResponseError
+
+Argument = str | bytes | int | float
+
+#: A connection that has answered within so many seconds is taken to be alive: to look costs as
+#: much as to send, and one may break right after a look, too.
+SURE_S = 0.2
+
+#: Connections that nobody uses at the moment, and when each has answered; their pool closes
+#: them with its others.
+_kept: WeakKeyDictionary[ConnectionPool, list[tuple[Any, float]]] = WeakKeyDictionary()
+
+
+def _forget_all() -> None:
+    for kept in _kept.values():
+        kept.clear()
+
+
+# A child that wrote to its parent's connections would take replies away from it.
+os.register_at_fork(after_in_child=_forget_all)
+
+
+class Exchange:
+    """Exchanges commands for replies, over the connections of one client.
+
+    Safe to use from several threads, and after a fork.
+
+    Args:
+        redis: Its pool makes the connections.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._pool: ConnectionPool = redis.connection_pool
+        self._kept = _kept.setdefault(self._pool, [])
+
+    def send(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Send commands in one go; give the reply of each, or the error that Redis answered.
+
+        Nothing is repeated.
+
+        Raises:
+            RedisError: The connection was lost: any of the commands may have run.
+        """
+        connection = self._take_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            replies = [_reply(connection) for _ in commands]
+        except BaseException:
+            # A reply that nobody has read would be taken for that of the next command.
+            connection.disconnect()
+            self._pool.release(connection)
+            raise
+        self._kept.append((connection, time.monotonic()))
+        return replies
+
+    def _take_connection(self) -> Any:
+        while self._kept:
+            try:
+                connection, answered_at = self._kept.pop()
+            except IndexError:  # another thread was faster
+                break
+            if self._is_usable(connection, answered_at):
+                return connection
+            connection.disconnect()
+            self._pool.release(connection)
+        return self._pool.get_connection()
+
+    def _is_usable(self, connection: Connection, answered_at: float) -> bool:
+        if not self._pool.owns_connection(connection):
+            return False
+        if time.monotonic() - answered_at < SURE_S:
+            return True
+        try:
+            return not connection.can_read()
+        except (RedisError, OSError):
+            return False
+
+
+def _reply(connection: Connection) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error

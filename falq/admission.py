@@ -100,9 +100,12 @@ class Admission(Scopes):
             first = 2 * int(gone)
             self._end_dropped(rest[:first])
             del rest[:first]
-        grants = tuple([_grant(*rest[i : i + 4]) for i in range(0, len(rest), 4)])
+        grants = [
+            Grant(rest[i], rest[i + 1], int(rest[i + 2]), rest[i + 3] == "1")
+            for i in range(0, len(rest), 4)
+        ]
         wait_s = None if wait_us == "-1" else int(wait_us) / MICROSECONDS_PER_S
-        return Admitted(grants, wait_s, reason, waiting == "1")
+        return Admitted(tuple(grants), wait_s, reason, waiting == "1")
 
     def _end_dropped(self, dropped: Sequence[str]) -> None:
         """End waiting jobs that a stock tool cancelled or deleted; they cost no permit."""
@@ -125,7 +128,7 @@ class Admission(Scopes):
         reply = self._run("acquire", worker, job_id, self._lease_us)
         if reply[0] == 1:
             _, token, queue, adopted = reply
-            return _grant(job_id, queue.decode(), token, adopted)
+            return Grant(job_id, queue.decode(), token, adopted == 1)
         if reply[0] == 2:
             return None
         return 1.0 if reply[1] < 0 else reply[1] / MICROSECONDS_PER_S
@@ -177,10 +180,6 @@ class Admission(Scopes):
 
 def _pairs(held: Mapping[str, int]) -> list[Argument]:
     return [part for pair in held.items() for part in pair]
-
-
-def _grant(job_id: str, queue: str, token: str | int, adopted: str | int) -> Grant:
-    return Grant(job_id, queue, int(token), adopted in (1, "1"))
 
 
 def glob_to_lua(glob: str | None) -> str:

@@ -58,9 +58,17 @@ class Exchange:
             RedisError: The connection was lost: any of the commands may have run.
         """
         connection = self._take_connection()
+        packed: list[bytes] = []
+        replies: list[Any] = []
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            replies = [_reply(connection) for _ in commands]
+            for command in commands:
+                packed += connection.pack_command(*command)
+            connection.send_packed_command([b"".join(packed)])
+            for _ in commands:
+                try:
+                    replies.append(connection.read_response())
+                except ResponseError as error:
+                    replies.append(error)
         except BaseException:
             # A reply that nobody has read would be taken for that of the next command.
             connection.disconnect()
@@ -75,25 +83,14 @@ class Exchange:
                 connection, answered_at = self._kept.pop()
             except IndexError:  # another thread was faster
                 break
-            if self._is_usable(connection, answered_at):
+            if time.monotonic() - answered_at < SURE_S or self._is_usable(connection):
                 return connection
             connection.disconnect()
             self._pool.release(connection)
         return self._pool.get_connection()
 
-    def _is_usable(self, connection: Connection, answered_at: float) -> bool:
-        if not self._pool.owns_connection(connection):
-            return False
-        if time.monotonic() - answered_at < SURE_S:
-            return True
+    def _is_usable(self, connection: Connection) -> bool:
         try:
-            return not connection.can_read()
+            return bool(self._pool.owns_connection(connection)) and not connection.can_read()
         except (RedisError, OSError):
             return False
-
-
-def _reply(connection: Connection) -> Any:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error

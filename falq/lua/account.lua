@@ -22,16 +22,20 @@ local root = call('HMGET', K.ROOT, 'wall', 'now', 'virtual', 'token', 'timer', '
 local A = {
   name = '@', wall = wall, now = wall,
   -- Virtual time of start-time fair queueing: that of the last queue that started a job.
-  virtual = tonumber(root[3]) or 0,
-  token = tonumber(root[4]) or 0,
-  concurrent = tonumber(root[7]),
-  interval = tonumber(root[8]) or 0, emission = tonumber(root[9]) or 0,
-  burst = tonumber(root[10]) or 1,
-  paused = root[11] == '1', hold_until = tonumber(root[12]) or 0,
-  tat = tonumber(root[13]) or 0, last = tonumber(root[14]),
+  virtual = root[3] and tonumber(root[3]) or 0,
+  token = root[4] and tonumber(root[4]) or 0,
+  concurrent = root[7] and tonumber(root[7]),
+  interval = root[8] and tonumber(root[8]) or 0,
+  emission = root[9] and tonumber(root[9]) or 0,
+  burst = root[10] and tonumber(root[10]) or 1,
+  paused = root[11] == '1',
+  hold_until = root[12] and tonumber(root[12]) or 0,
+  tat = root[13] and tonumber(root[13]) or 0,
+  last = root[14] and tonumber(root[14]),
   -- Hints that save looking: whether anybody may sleep, whether jobs may wait to be adopted,
   -- and a time before which no parked queue may start.
-  asleep = root[15] == '1', offers = root[16] == '1', due = tonumber(root[17]) or K.INF,
+  asleep = root[15] == '1', offers = root[16] == '1',
+  due = root[17] and tonumber(root[17]) or K.INF,
 }
 if root[1] then
   A.now = tonumber(root[2]) + math.min(math.max(wall - tonumber(root[1]), 0), K.CAP)

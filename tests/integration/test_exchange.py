@@ -92,6 +92,7 @@ def test_what_interrupts_a_command_leaves_no_reply_to_the_next(exchange, monkeyp
     assert exchange.send([("ECHO", "mine")]) == [b"mine"]
 
 
+@pytest.mark.usefixtures("never_sure")
 def test_a_connection_that_its_pool_disowns_is_given_back(exchange, client, monkeypatch):
     """A pool behind sentinels disowns those to a server that is the primary no more."""
     exchange.send(ID)

@@ -86,7 +86,7 @@ class Engine:
         if self._stopping:
             log.warning("second signal: leaving %d jobs to other workers", len(self._live))
             for task in self._live.values():
-                task.cancel()
+                self._cancel_soon(task)
         elif self._live:
             log.info("stopping: %d jobs finish first; again to leave them", len(self._live))
         self._stopping = True
@@ -210,7 +210,11 @@ class Engine:
         """
         task, held = self._live.get(job_id), self.books.held.get(job_id)
         if task is not None and not (held is not None and held.posting):
-            task.cancel()
+            self._cancel_soon(task)
+
+    def _cancel_soon(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task after its first step: before, it would not even hand its job over."""
+        self._loop.call_soon(task.cancel)
 
     def _cancel(self, job_id: str) -> None:
         """Somebody asks to cancel a job that we hold (from a thread)."""

@@ -77,6 +77,28 @@ class Exchange:
         self._kept.append((connection, time.monotonic()))
         return replies
 
+    def send_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Send commands in one go; give their replies.
+
+        Raises:
+            RedisError: As ``send``, or the first error that Redis answered.
+        """
+        replies = self.send(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def hashes(self, names: Sequence[str]) -> list[dict[bytes, bytes]]:
+        """Read hashes in one round trip; one that is not there is empty.
+
+        Raises:
+            RedisError: As ``send_all``.
+        """
+        found = self.send_all([("HGETALL", name) for name in names])
+        # Depends on the version of the protocol.
+        return [each if isinstance(each, dict) else _paired(each) for each in found]
+
     def _take_connection(self) -> Any:
         while self._kept:
             try:
@@ -94,3 +116,8 @@ class Exchange:
             return bool(self._pool.owns_connection(connection)) and not connection.can_read()
         except (RedisError, OSError):
             return False
+
+
+def _paired(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    each = iter(flat)
+    return dict(zip(each, each, strict=True))

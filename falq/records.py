@@ -9,6 +9,7 @@ from redis import Redis
 
 from falq import keys
 from falq.errors import UsageError
+from falq.exchange import Exchange
 from falq.record import JobRecord, read_record
 
 
@@ -21,6 +22,7 @@ class Records:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._exchange = Exchange(redis)
 
     def find(self, job_id: str) -> JobRecord | None:
         """Read a record; None if there is none."""
@@ -88,10 +90,7 @@ class Records:
 
     def read_many(self, job_ids: Sequence[str]) -> list[JobRecord]:
         """Read records in one round trip; those that are gone are left out."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.hgetall(keys.job(job_id))
-            found = pipe.execute()
+        found = self._exchange.hashes([keys.job(job_id) for job_id in job_ids])
         return [
             read_record(job_id, {k.decode(): v.decode() for k, v in stored.items()})
             for job_id, stored in zip(job_ids, found, strict=True)

@@ -105,6 +105,9 @@ class _Receiver(asyncio.BufferedProtocol):
             self._wanted = wanted
             self._reader = asyncio.get_running_loop().create_future()
             try:
+                if timeout_s is None:
+                    await self._reader
+                    continue
                 async with asyncio.timeout(timeout_s):
                     await self._reader
             except TimeoutError:

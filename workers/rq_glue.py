@@ -34,6 +34,7 @@ from rq.utils import now
 from rq.worker.base import BaseWorker, WorkerStatus
 
 from falq import keys
+from falq.exchange import Exchange
 
 _Registry = TypeVar("_Registry", bound=BaseRegistry)
 #: The one function that a job may name.
@@ -158,6 +159,7 @@ class RqWorker(BaseWorker):
         )
         self.log = logging.getLogger("falq.rq")
         self._on_stop_job = on_stop_job
+        self._exchange = Exchange(redis)
         self._started = cache(partial(self._registry, StartedJobRegistry))
         self._finished = cache(partial(self._registry, FinishedJobRegistry))
 
@@ -197,10 +199,7 @@ class RqWorker(BaseWorker):
 
     def load(self, job_ids: Sequence[str]) -> list[FalqJob | None]:
         """Read jobs in one round trip; None for one that is gone or cannot be read."""
-        with self.connection.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.hgetall(keys.rq_job(job_id))
-            found = pipe.execute()
+        found = self._exchange.hashes([keys.rq_job(job_id) for job_id in job_ids])
         return [self._restore(i, raw) for i, raw in zip(job_ids, found, strict=True)]
 
     def _restore(self, job_id: str, raw: dict[bytes, bytes]) -> FalqJob | None:
@@ -225,7 +224,7 @@ class RqWorker(BaseWorker):
                 job.prepare_for_execution(self.name, pipeline=pipe)
                 pipe.persist(job.key)
                 executions.append(started)
-            pipe.execute()
+            self._send(pipe)
         self.executions.update({execution.id: execution for execution in executions})
         return executions
 
@@ -236,7 +235,7 @@ class RqWorker(BaseWorker):
         with self.connection.pipeline(transaction=False) as pipe:
             for ending in endings:
                 self._end(ending, pipe)
-            pipe.execute()
+            self._send(pipe)
         for ending in endings:
             self.executions.pop(ending.execution.id, None)
 
@@ -269,6 +268,10 @@ class RqWorker(BaseWorker):
         self._finished(job.origin).add(job, RESULT_TTL_S, pipe)
         job.cleanup(RESULT_TTL_S, pipeline=pipe, remove_from_queue=False)
 
+    def _send(self, pipe: Pipeline) -> None:
+        """Send what RQ has put on a pipeline; nobody needs the replies."""
+        self._exchange.send_all([arguments for arguments, _ in pipe.command_stack])
+
     def forget_execution(self, execution: Execution) -> None:
         """Stop beating for an execution whose end could not be written."""
         self.executions.pop(execution.id, None)
@@ -288,7 +291,7 @@ class RqWorker(BaseWorker):
                 for execution in executions[first : first + 100]:
                     registry = execution.job.started_job_registry
                     execution.heartbeat(registry, EXECUTION_TTL_S, pipeline=pipe)
-                pipe.execute()
+                self._send(pipe)
 
     def _write_again(self) -> None:
         """Our hash had expired, and the beat made a new one: fill it."""

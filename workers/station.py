@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from pathlib import Path
 from typing import Any
 
 from redis import Redis
@@ -127,8 +126,8 @@ def _read_options(options: Any) -> FollowRules:
         UsageError: It makes no sense; another attempt would not, either.
     """
     try:
-        output = OutputSpec.of(options)
-        Path(output.directory)
+        if not isinstance(OutputSpec.of(options).directory, str):
+            raise TypeError("output.directory is no text")
         return FollowRules.of(options)
     except (TypeError, ValueError, AttributeError) as error:
         raise UsageError(

@@ -274,9 +274,11 @@ def _request(
     headers: Mapping[str, str] | None = None,
     paid: bool = False,
 ) -> httpx.Request:
-    sent = list(standing)
+    address, host = _parsed(url)
+    sent = [(b"host", host), *standing]
     if content is not None:
         sent.append((b"content-type", b"application/json"))
+        sent.append((b"content-length", b"%d" % len(content)))
     if headers:
         sent += [own for own in httpx.Headers(headers).raw if own[0].lower() not in _OURS]
     # Connecting gives up well before the deadline does, so a deadline that ran out while
@@ -286,8 +288,13 @@ def _request(
     }
     if paid:
         extensions[MAX_IDLE_S] = PAID_MAX_IDLE_S
-    return httpx.Request(method, _parsed(url), headers=sent, content=content, extensions=extensions)
+    # With a stream httpx takes the headers as they are, without looking for those that it adds.
+    body = None if content is None else httpx.ByteStream(content)
+    return httpx.Request(method, address, headers=sent, stream=body, extensions=extensions)
 
 
-#: Paid calls of a model go to one address; reading it takes longer than sending.
-_parsed = lru_cache(maxsize=64)(httpx.URL)
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> tuple[httpx.URL, bytes]:
+    """Read an address, with its Host header; paid calls of a model go to one."""
+    address = httpx.URL(url)
+    return address, address.netloc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from falq.files.names import inside
@@ -53,7 +53,7 @@ class OutputSpec:
         Raises:
             UsageError: Somebody made it lead outside the directory.
         """
-        known = {field.name for field in fields(cls)}
+        known = cls.__dataclass_fields__
         return cls(**{name: value for name, value in shown.items() if name in known}).resolved()
 
     @classmethod

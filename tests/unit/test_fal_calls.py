@@ -72,7 +72,7 @@ async def test_a_submit_sends_the_arguments_with_one_content_type_and_the_key():
     )
     assert isinstance(outcome, Accepted)
     (sent,) = fake.seen
-    assert json.loads(sent.content) == {"prompt": "ä"}
+    assert json.loads(sent.read()) == {"prompt": "ä"}
     assert sent.headers.get_list("content-type") == ["application/json"]
     assert sent.headers["authorization"] == f"Key {KEY}"
     assert sent.headers["x-fal-queue-priority"] == "low"

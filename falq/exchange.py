@@ -57,6 +57,8 @@ class Exchange:
         Raises:
             RedisError: The connection was lost: any of the commands may have run.
         """
+        if not commands:
+            return []
         connection = self._take_connection()
         packed: list[bytes] = []
         replies: list[Any] = []

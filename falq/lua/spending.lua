@@ -12,5 +12,5 @@ end
 
 local function save_account()
   call('HSET', K.ROOT, 'wall', A.wall, 'now', A.now, 'token', A.token, 'virtual', A.virtual,
-    'tat', A.tat, 'last', A.last or '')
+    'tat', A.tat, 'last', A.last or 0)
 end

@@ -10,6 +10,8 @@ What survives is equivalent, because
   entries that a stream, a page or a loop is cut at, a limit of one microsecond, a span of
   seconds that is longer by one;
 - two waits are the same, and either of their reasons is right;
+- a number stays the text that Redis gave, with which Lua counts as well; a default that is only
+  read where something else is configured, which brings its own;
 - it takes more looks or wakes somebody for nothing: hints (``asleep``, ``offers``, ``due``),
   shortcuts before a check that is made anyway (``work_left``, the status that ``vanish.lua`` reads
   again, a job's duplicates in a list that holds each id once, ``PERSIST`` of what has no end);

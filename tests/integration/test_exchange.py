@@ -15,9 +15,9 @@ from falq.exchange import Exchange
 ID = [("CLIENT", "ID")]
 
 
-@pytest.fixture
-def client(redis_socket):
-    with Redis(unix_socket_path=str(redis_socket)) as own:
+@pytest.fixture(params=[2, 3])
+def client(redis_socket, request):
+    with Redis(unix_socket_path=str(redis_socket), protocol=request.param) as own:
         yield own
 
 
@@ -35,6 +35,21 @@ def test_each_command_has_its_reply_or_the_error_that_redis_gave(exchange):
     said, refused, said_again = exchange.send([("ECHO", "a"), ("NONSENSE",), ("ECHO", 1)])
     assert (said, said_again) == (b"a", b"1")
     assert isinstance(refused, ResponseError)
+
+
+def test_the_first_error_of_several_replies_is_raised_and_the_rest_is_read(exchange):
+    with pytest.raises(ResponseError, match="NONSENSE"):
+        exchange.send_all([("ECHO", "a"), ("NONSENSE",), ("ECHO", "b")])
+    assert exchange.send_all([("ECHO", "c")]) == [b"c"]
+
+
+def test_hashes_are_read_together_and_one_that_is_not_there_is_empty(exchange, redis_client):
+    redis_client.hset("h", mapping={"a": "1", "b": ""})
+    assert exchange.hashes(["h", "none", "h"])[:2] == [{b"a": b"1", b"b": b""}, {}]
+
+
+def test_no_commands_need_no_redis():
+    assert Exchange(Redis(port=1)).send([]) == []
 
 
 def test_a_connection_is_kept_and_shared_by_all_of_a_client(exchange, client):

@@ -8,7 +8,7 @@ loopback; the rounds are interleaved, so that noise of the machine hits both.
 A worker with room asks for 20 jobs at once, so the line "a start of 20" is what a start costs
 under load; the baseline has no such call.
 
-    python -m benchmarks.admission [--rounds N]
+    python benchmarks/admission.py [--rounds N]
 """
 
 import argparse

@@ -145,6 +145,31 @@ def test_a_refusal_names_the_limit_and_the_exact_wait(world, limits, reason, wai
     assert refused.wait_s is None if wait_s is None else 0 < refused.wait_s <= wait_s
 
 
+@pytest.mark.parametrize(
+    ("limits", "hold_s", "refused"),
+    [
+        (Limits(start_interval_s=1, rate_per_min=10, burst=1), 0, ("q:rate", 6.0)),
+        (Limits(start_interval_s=9, rate_per_min=10, burst=1), 0, ("q:interval", 9.0)),
+        (Limits(start_interval_s=1, rate_per_min=10, burst=9), 0, ("q:interval", 1.0)),
+        (Limits(start_interval_s=1, rate_per_min=10, burst=1), 2, ("q:rate", 6.0)),
+        (Limits(start_interval_s=9, rate_per_min=10, burst=1), 7, ("q:interval", 9.0)),
+        (Limits(start_interval_s=1, rate_per_min=10, burst=1), 8, ("q:hold", 8.0)),
+    ],
+)
+def test_of_several_limits_the_one_that_holds_longest_counts(world, limits, hold_s, refused):
+    for job_id in ("1", "2"):
+        world.enqueue(job_id, limits=limits)
+    assert ids(world.admit(2)) == ["1"]
+    if hold_s:
+        world.admission.hold("q", hold_s, "fal answered 429")
+    found = world.admit(2)
+    assert (found.reason, found.wait_s) == refused
+    world.pass_time(round(1e6 * found.wait_s) - 1)
+    assert not world.admit(2).grants
+    world.pass_time(1)
+    assert ids(world.admit(2)) == ["2"]
+
+
 def test_nothing_waiting_has_no_reason_and_no_wait(world):
     nothing = world.admit(3)
     assert (nothing.grants, nothing.wait_s, nothing.reason, nothing.waiting) == (

@@ -413,6 +413,22 @@ def test_a_sleeper_whose_time_is_void_looks_for_nobody_else(world, worker):
     assert other.wakes_at is not None
 
 
+def test_a_sleeper_whose_time_is_void_leaves_looking_to_the_next(world, worker):
+    for job_id, queue in (("b1", "b"), ("c1", "c")):
+        world.enqueue(job_id, queue, SLOW)
+    assert len(world.admit(2).grants) == 2
+    world.enqueue("b2", "b", SLOW)
+    first, second = worker("w1"), worker("w2")
+    assert (first.wakes_at is not None, second.wakes_at) == (True, None)
+    world.move(1000)
+    world.admission.pause("b")
+    assert deliver(first, second) == ["w1"]
+    assert first.wakes_at is None
+    world.enqueue("c2", "c", SLOW)
+    assert deliver(first, second) == ["w2"]
+    assert second.wakes_at is not None
+
+
 def test_a_full_worker_wakes_the_next_for_another_queue(world, worker):
     workers = [worker("w1"), worker("w2")]
     world.admission.hold("@", 60, "busy")

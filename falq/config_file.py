@@ -107,10 +107,14 @@ def _check_shape(text: str, path: Path) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
-            raise ConfigurationError(
-                f"{path}:{_line(event)}: aliases (*name) and nesting deeper than "
-                f"{MAX_DEPTH} are refused: expected plain settings"
-            )
+            raise _too_deep(f"{path}:{_line(event)}")
+
+
+def _too_deep(place: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{place}: aliases (*name) and nesting deeper than {MAX_DEPTH} are refused: "
+        "expected plain settings"
+    )
 
 
 def _entries(node: yaml.Node, path: Path) -> Iterator[Entry]:
@@ -144,4 +148,7 @@ def _unreadable(path: Path, err: Exception) -> ConfigurationError:
     mark: Any = getattr(err, "problem_mark", None) or getattr(err, "context_mark", None)
     place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
     problem = getattr(err, "problem", None) or str(err).partition("\n")[0]
+    # libyaml has a bound of its own since PyYAML 6.0.4, and meets it before it gives an event.
+    if "nesting depth" in problem:
+        return _too_deep(place)
     return ConfigurationError(f"{place}: is no valid YAML: {problem}")

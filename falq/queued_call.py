@@ -106,7 +106,9 @@ class QueuedCall:
         }
 
     def _shown(self, caller: Caller, record: JobRecord, *, deduplicated: bool) -> dict[str, Any]:
-        if record.phase not in TERMINAL | {Phase.UNKNOWN}:
+        # A call that only enqueues gets its ticket even if a quick worker is done by now.
+        enqueued_only = self.wait_s == 0 and not deduplicated
+        if enqueued_only or record.phase not in TERMINAL | {Phase.UNKNOWN}:
             caller.leave(record.job_id)
             position = caller.position(record)
             return outcome.ticket(

@@ -11,10 +11,12 @@ from redis import Redis
 from falq import keys
 from falq.admission import Admission
 from falq.calling import Caller, CallRequest, new_job_id
+from falq.delivery import Delivery
 from falq.errors import RedisUnavailableError, UnreachableError, UsageError
 from falq.files.spec import OutputSpec
 from falq.phases import Phase
 from falq.queue_config import QueueConfig
+from falq.queued_call import QueuedCall
 from falq.settings import Settings
 
 REQUEST = CallRequest(
@@ -206,3 +208,22 @@ def test_a_user_without_rights_is_told_at_once_and_what_it_left_behind(
     assert "without rights" in caught.value.message
     assert caught.value.may_be_billed is perhaps
     assert caught.value.refused is not perhaps
+
+
+@pytest.mark.parametrize(("wait_s", "status"), [(0.0, "RUNNING"), (5.0, "FAILED")])
+def test_a_call_that_only_enqueues_gets_a_ticket_though_its_job_has_ended(
+    settings, caller, wait_s, status
+):
+    def end_it(event):
+        if "stands" in event:
+            admission = Admission(caller.redis, settings.account)
+            (grant,) = admission.admit("w", 1, register=False).grants
+            outcome = {"status": "FAILED"}
+            caller.journal.advance(
+                grant.job_id, grant.token, Phase.FAILED, fields={}, outcome=outcome
+            )
+
+    call = QueuedCall(settings, REQUEST, wait_s, end_it, Delivery())
+    shown = call.run()
+    assert shown["status"] == status
+    assert shown.get("job_id", call.job_id) == call.job_id

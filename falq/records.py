@@ -26,10 +26,7 @@ class Records:
 
     def find(self, job_id: str) -> JobRecord | None:
         """Read a record; None if there is none."""
-        stored: Any = self._redis.hgetall(keys.job(job_id))
-        if not stored:
-            return None
-        return read_record(job_id, {k.decode(): v.decode() for k, v in stored.items()})
+        return next(iter(self.read_many([job_id])), None)
 
     def get(self, job_id: str) -> JobRecord:
         """Read a record.
